@@ -1,0 +1,1 @@
+//! Members, cluster version and alarms as replicated state.

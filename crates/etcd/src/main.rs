@@ -1,0 +1,3 @@
+//! The `etcd` binary: flags to configuration to a running member.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The lessor: leases, their keys, expiry and checkpoints.

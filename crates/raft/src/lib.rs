@@ -1,0 +1,1 @@
+//! The raft consensus library: sans-io, seeded, wire-compatible with etcd's.

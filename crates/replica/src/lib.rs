@@ -1,0 +1,1 @@
+//! One member without sockets or threads: events in, effects out.

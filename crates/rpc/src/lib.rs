@@ -1,0 +1,1 @@
+//! The front door: gRPC services, watch and lease streams, health and metrics pages.

@@ -1,0 +1,1 @@
+//! Configuration, listeners, threads and queues: starts and stops a member.
