@@ -1,0 +1,56 @@
+//! Compiles `proto/*.proto` into Rust: messages by `prost`, the table of services by `services`.
+//! No `protoc` is needed.
+
+#[path = "build/services.rs"]
+mod services;
+
+use prost_build::Config;
+use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
+use std::path::PathBuf;
+use std::{env, error, fs, io};
+
+/// Every file of `proto/`, in the order in which the table of services lists them.
+const PROTO_FILES: [&str; 14] = [
+    "rpc.proto",
+    "v3lock.proto",
+    "v3election.proto",
+    "health.proto",
+    "kv.proto",
+    "auth.proto",
+    "raft_internal.proto",
+    "membership.proto",
+    "lease.proto",
+    "raft.proto",
+    "record.proto",
+    "snap.proto",
+    "etcdserver.proto",
+    "version.proto",
+];
+
+fn main() -> Result<(), Box<dyn error::Error>> {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=proto");
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let descriptors = protox::compile(PROTO_FILES, ["proto"])?;
+    fs::write(out_dir.join("service_table.rs"), services::generate(&descriptors, &PROTO_FILES)?)?;
+    generate_messages(descriptors)?;
+    Ok(())
+}
+
+/// Writes one Rust file for each package.
+fn generate_messages(mut descriptors: FileDescriptorSet) -> io::Result<()> {
+    for message in descriptors.file.iter_mut().flat_map(|file| &mut file.message_type) {
+        rename_url_fields(message);
+    }
+    Config::new().bytes(["."]).compile_fds(descriptors)
+}
+
+/// Renames `peerURLs` to `peerUrls`, lest prost make `peer_ur_ls` of it.
+fn rename_url_fields(message: &mut DescriptorProto) {
+    for field in &mut message.field {
+        if let Some(name) = &mut field.name {
+            *name = name.replace("URLs", "Urls");
+        }
+    }
+}
