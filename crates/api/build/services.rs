@@ -105,15 +105,15 @@ fn write_table(out: &mut String, services: &[Service]) -> fmt::Result {
     writeln!(out, "];\n")?;
     writeln!(out, "/// Every service, with its methods in the order of their definition.")?;
     writeln!(out, "pub static SERVICES: &[Service] = &[")?;
-    let mut rest = "&METHODS".to_owned();
+    let mut start = 0;
     for service in services {
         let count = service.methods.len();
         writeln!(
             out,
-            "    Service {{ name: {:?}, methods: {rest}.split_at({count}).0 }},",
+            "    Service {{ name: {:?}, methods: METHODS.split_at({start}).1.split_at({count}).0 }},",
             service.name
         )?;
-        rest = format!("{rest}.split_at({count}).1");
+        start += count;
     }
     writeln!(out, "];\n")
 }

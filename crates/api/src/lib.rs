@@ -8,70 +8,137 @@
 //! `build.rs` makes the messages and the table of services from them. One module stands for one
 //! package, and messages of one package name those of another through `super`, as prost does it.
 
+pub mod error;
 pub mod service;
 
 /// The client API and the requests that travel through raft.
 pub mod etcdserverpb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
 }
 
 /// Stored keys and events.
 pub mod mvccpb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/mvccpb.rs"));
 }
 
 /// Users, roles and permissions as stored.
 pub mod authpb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/authpb.rs"));
 }
 
 /// Members and the cluster version, as stored and as proposed.
 pub mod membershippb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/membershippb.rs"));
 }
 
 /// Leases as stored, and the request for a lease between peers.
 pub mod leasepb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/leasepb.rs"));
 }
 
 /// Raft messages, entries and states.
 pub mod raftpb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/raftpb.rs"));
 }
 
 /// Records of the write-ahead log.
 pub mod walpb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/walpb.rs"));
 }
 
 /// The envelope of a snapshot file.
 pub mod snappb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/snappb.rs"));
 }
 
 /// The lock service.
 pub mod v3lockpb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/v3lockpb.rs"));
 }
 
 /// The election service.
 pub mod v3electionpb {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/v3electionpb.rs"));
 }
 
 /// The health service, package `grpc.health.v1`.
 pub mod health {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
 }

@@ -99,3 +99,6 @@ fn unknown(path: &[u8]) -> Unknown<'_> {
         None => Unknown::Service { service },
     }
 }
+
+#[cfg(test)]
+mod tests;
