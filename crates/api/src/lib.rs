@@ -11,6 +11,8 @@
 pub mod error;
 pub mod service;
 
+pub use error::{Code, Error, Status};
+
 /// The client API and the requests that travel through raft.
 pub mod etcdserverpb {
     #![allow(
