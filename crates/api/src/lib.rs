@@ -9,9 +9,17 @@
 //! package, and messages of one package name those of another through `super`, as prost does it.
 
 pub mod error;
+pub mod frame;
+pub mod internal;
+pub mod key_value;
+pub mod request;
+pub mod response;
 pub mod service;
+pub mod txn;
+pub mod wire;
 
 pub use error::{Code, Error, Status};
+pub use wire::DecodeError;
 
 /// The client API and the requests that travel through raft.
 pub mod etcdserverpb {

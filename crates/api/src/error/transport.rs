@@ -1,7 +1,8 @@
 //! The statuses grpc-go gives before a request reaches a handler, with its exact texts.
 
-use super::{Code, Status};
+use super::{Code, Error, Status};
 use crate::service::Unknown;
+use crate::wire::DecodeError;
 use std::fmt::Write as _;
 
 impl From<Unknown<'_>> for Status {
@@ -16,6 +17,17 @@ impl From<Unknown<'_>> for Status {
             }
         };
         Self::new(Code::Unimplemented, message)
+    }
+}
+
+/// The status of a request that cannot be read. One that is too deep or too long for its reader has
+/// too many operations; etcd, which reads it in full, says the same.
+impl From<DecodeError> for Status {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooDeep | DecodeError::TooManyOps => Error::TooManyOps.into(),
+            _ => error_unmarshalling_request(),
+        }
     }
 }
 
