@@ -1,0 +1,16 @@
+// Command benchmark is etcd's own load generator.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"go.etcd.io/etcd/v3/tools/benchmark/cmd"
+)
+
+func main() {
+	if err := cmd.RootCmd.Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

