@@ -1,1 +1,35 @@
-//! The front door: gRPC services, watch and lease streams, health and metrics pages.
+//! What it is: the front door of a member: gRPC on our own HTTP/2 engine, and the HTTP/1.1 pages of the client port.
+//! What it never does: write state, evaluate a write, or know of raft's roles; it asks consensus, apply and the watch hub.
+//! Entry types: [`Core`], [`Inbox`] with [`Delivery`], [`Link`], [`State`], [`Limits`], [`Metrics`].
+//! Owner: one thread for each [`Core`]; [`State`] and [`Metrics`] are shared by all threads of the member.
+//! How to test it: `cargo test -p rpc`; a member is faked by threads that answer the queues.
+//!
+//! ```text
+//!            +------------------------- Core: one thread, one current-thread runtime -----------------------+
+//!  socket -> | connection task -> http2::Server -> call -> handler -+-> answer at once                     |
+//!            |                                                      +-> proposals of the turn -+           |
+//!            |                                                      +-> reads of the turn -----+-> turn end --> consensus
+//!            |                                                      +-> command, watch request --------------> apply, hub
+//!            | Inbox (replies, reads, answers, watch responses) -> the call that waits -> http2::Server    |
+//!  socket <- | turn end: every connection with output is written once                                      |
+//!            +---------------------------------------------------------------------------------------------+
+//! ```
+//!
+//! A turn is everything between two polls of the sockets. What its requests ask of consensus goes there as one
+//! batch of proposals and one read index; what its answers make ready leaves each connection in one write.
+
+mod core;
+mod id;
+mod inbox;
+mod limits;
+mod link;
+mod metrics;
+mod state;
+
+pub use core::Core;
+pub use id::{RequestIds, SERVER_CORE, core_of};
+pub use inbox::{Delivery, Inbox, Socket};
+pub use limits::Limits;
+pub use link::{Link, WatchInput};
+pub use metrics::Metrics;
+pub use state::State;

@@ -1,0 +1,60 @@
+//! Request ids, read ids and command tokens: each says which core waits for it.
+
+use std::time::Duration;
+
+/// The core number of proposals that the server makes itself; no front-door core has it.
+pub const SERVER_CORE: u8 = 15;
+
+const MEMBER_SHIFT: u32 = 48;
+const CORE_SHIFT: u32 = 44;
+const COUNTER_BITS: u32 = 44;
+
+/// Gives out request ids that no other member, core or life of this member gives out.
+///
+/// From the top: 16 bits of the member id, 4 bits of the core, 36 bits of milliseconds since the
+/// Unix epoch at the start, 8 bits of counter. The lower 44 bits simply count up from the start,
+/// so ids stay unique as long as fewer than 256 a millisecond are taken on average.
+#[derive(Clone, Debug)]
+pub struct RequestIds {
+    high: u64,
+    low: u64,
+}
+
+impl RequestIds {
+    /// Ids of `core` (0 to 15) of the member, from `wall`, the time since the Unix epoch.
+    ///
+    /// # Panics
+    /// If `core` does not fit into four bits.
+    #[must_use]
+    pub fn new(member_id: u64, core: u8, wall: Duration) -> Self {
+        assert!(core <= SERVER_CORE, "a core number has four bits");
+        let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            high: (member_id << MEMBER_SHIFT) | (u64::from(core) << CORE_SHIFT),
+            low: (millis << 8) & low_mask(),
+        }
+    }
+
+    /// The next id; never 0.
+    pub fn next_id(&mut self) -> u64 {
+        self.low = self.low.wrapping_add(1) & low_mask();
+        let id = self.high | self.low;
+        if id == 0 { self.next_id() } else { id }
+    }
+
+    /// The core these ids belong to.
+    #[must_use]
+    pub fn core(&self) -> u8 {
+        core_of(self.high)
+    }
+}
+
+/// The core that waits for this request id.
+#[must_use]
+pub fn core_of(id: u64) -> u8 {
+    u8::try_from((id >> CORE_SHIFT) & 0xf).unwrap_or(SERVER_CORE)
+}
+
+const fn low_mask() -> u64 {
+    (1 << COUNTER_BITS) - 1
+}

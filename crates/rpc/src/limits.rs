@@ -1,0 +1,68 @@
+//! The limits of the front door, from the member's configuration.
+
+use std::time::Duration;
+
+/// What etcd's flags say about requests. [`Limits::default`] has etcd's defaults.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `--max-request-bytes`: the largest encoded `InternalRaftRequest`.
+    pub max_request_bytes: usize,
+    /// `--max-txn-ops`.
+    pub max_txn_ops: usize,
+    /// `--max-concurrent-streams`, of one connection.
+    pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-min-time`: a client that pings more often is sent away.
+    pub keepalive_min_time: Duration,
+    /// `--grpc-keepalive-interval`: a silent client is pinged after this long; zero: never.
+    pub keepalive_interval: Duration,
+    /// `--grpc-keepalive-timeout`: and closed when it does not answer in this time.
+    pub keepalive_timeout: Duration,
+    /// `--warning-unary-request-duration`: a slower unary call is logged.
+    pub warning_unary_request_duration: Duration,
+    /// The effective quota in bytes as `Status` and the metric show it; 0: no quota.
+    pub quota_bytes: i64,
+    /// `--watch-progress-notify-interval`.
+    pub watch_progress_notify_interval: Duration,
+    /// `--election-timeout`.
+    pub election_timeout: Duration,
+    /// Feature gate `StopGRPCServiceOnDefrag`: health is `NOT_SERVING` during a defragmentation.
+    pub stop_grpc_service_on_defrag: bool,
+    /// How long a stopping core waits for calls that are under way.
+    pub drain_timeout: Duration,
+}
+
+/// What etcd allows a message beyond `max_request_bytes` before gRPC itself refuses it.
+const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
+
+impl Limits {
+    /// The largest message that is read from a client.
+    #[must_use]
+    pub fn max_receive_bytes(&self) -> usize {
+        self.max_request_bytes.saturating_add(GRPC_OVERHEAD_BYTES)
+    }
+
+    /// How long a request waits for consensus: 5 s for the disk and two elections.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 1536 << 10,
+            max_txn_ops: 128,
+            max_concurrent_streams: u32::MAX,
+            keepalive_min_time: Duration::from_secs(5),
+            keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            keepalive_timeout: Duration::from_secs(20),
+            warning_unary_request_duration: Duration::from_millis(300),
+            quota_bytes: 2 << 30,
+            watch_progress_notify_interval: Duration::from_secs(10 * 60),
+            election_timeout: Duration::from_secs(1),
+            stop_grpc_service_on_defrag: false,
+            drain_timeout: Duration::from_secs(7),
+        }
+    }
+}

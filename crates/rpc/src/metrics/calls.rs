@@ -1,0 +1,183 @@
+//! `grpc_server_*`: counted by each core for itself, added up when they are scraped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use api::Code;
+use api::service::{Kind, METHODS, Rpc};
+use parking_lot::Mutex;
+use prometheus::core::Desc;
+use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::{RPC_COUNT, row};
+
+const CODES: usize = 17;
+const CODE_NAMES: [&str; CODES] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// A counter that one thread writes and any thread reads: an addition without a locked instruction.
+#[derive(Debug, Default)]
+struct Local(AtomicU64);
+
+impl Local {
+    fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    started: Local,
+    received: Local,
+    sent: Local,
+    handled: [Local; CODES],
+}
+
+/// What one core counts about its calls. Only that core's thread may write.
+#[derive(Debug)]
+pub(crate) struct CallCounters {
+    rows: Vec<Row>,
+}
+
+impl CallCounters {
+    pub(super) fn new() -> Self {
+        Self { rows: std::iter::repeat_with(Row::default).take(RPC_COUNT).collect() }
+    }
+
+    /// A call began.
+    pub(crate) fn started(&self, rpc: Rpc) {
+        self.rows[row(rpc)].started.add(1);
+    }
+
+    /// A message came.
+    pub(crate) fn received(&self, rpc: Rpc) {
+        self.rows[row(rpc)].received.add(1);
+    }
+
+    /// A message was queued for sending.
+    pub(crate) fn sent(&self, rpc: Rpc) {
+        self.rows[row(rpc)].sent.add(1);
+    }
+
+    /// A call ended with this code.
+    pub(crate) fn handled(&self, rpc: Rpc, code: Code) {
+        self.rows[row(rpc)].handled[(code as usize).min(CODES - 1)].add(1);
+    }
+}
+
+/// The sum over all cores, as Prometheus wants it.
+pub(super) struct Collector {
+    cores: Arc<Mutex<Vec<Arc<CallCounters>>>>,
+    descs: Vec<Desc>,
+}
+
+const STARTED: (&str, &str) = ("grpc_server_started_total", "Calls that began.");
+const RECEIVED: (&str, &str) = ("grpc_server_msg_received_total", "Messages received.");
+const SENT: (&str, &str) = ("grpc_server_msg_sent_total", "Messages sent.");
+const HANDLED: (&str, &str) = ("grpc_server_handled_total", "Calls that ended, by code.");
+
+impl Collector {
+    pub(super) fn new(
+        cores: Arc<Mutex<Vec<Arc<CallCounters>>>>,
+    ) -> Result<Self, prometheus::Error> {
+        let plain = ["grpc_method", "grpc_service", "grpc_type"];
+        let coded = ["grpc_code", "grpc_method", "grpc_service", "grpc_type"];
+        let mut descs = Vec::new();
+        for ((name, help), labels) in
+            [(STARTED, &plain[..]), (RECEIVED, &plain), (SENT, &plain), (HANDLED, &coded)]
+        {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            descs.push(Desc::new(name.to_owned(), help.to_owned(), labels, [].into())?);
+        }
+        Ok(Self { cores, descs })
+    }
+}
+
+impl prometheus::core::Collector for Collector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let cores = self.cores.lock().clone();
+        let plain = |(name, help): (&str, &str), count: fn(&Row) -> u64| {
+            let metrics = METHODS.iter().map(|method| {
+                let total = cores.iter().map(|core| count(&core.rows[row(method.rpc)])).sum();
+                metric(labels(method, None), total)
+            });
+            family(name, help, metrics.collect())
+        };
+        let mut handled = Vec::with_capacity(RPC_COUNT * CODES);
+        for method in &METHODS {
+            for (code, name) in CODE_NAMES.iter().enumerate() {
+                let total = cores.iter().map(|core| core.rows[row(method.rpc)].handled[code].get());
+                handled.push(metric(labels(method, Some(name)), total.sum()));
+            }
+        }
+        vec![
+            plain(STARTED, |row| row.started.get()),
+            plain(RECEIVED, |row| row.received.get()),
+            plain(SENT, |row| row.sent.get()),
+            family(HANDLED.0, HANDLED.1, handled),
+        ]
+    }
+}
+
+fn labels(method: &api::service::Method, code: Option<&str>) -> Vec<LabelPair> {
+    let kind = match method.kind {
+        Kind::Unary => "unary",
+        Kind::ServerStream => "server_stream",
+        Kind::ClientStream => "client_stream",
+        Kind::Bidi => "bidi_stream",
+    };
+    let code = code.map(|code| ("grpc_code", code));
+    let rest =
+        [("grpc_method", method.name), ("grpc_service", method.service), ("grpc_type", kind)];
+    code.into_iter().chain(rest).map(|(name, value)| label(name, value)).collect()
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floating point")]
+fn metric(labels: Vec<LabelPair>, total: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(total as f64);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn family(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(MetricType::COUNTER);
+    family.set_metric(metrics);
+    family
+}
