@@ -21,6 +21,9 @@ pub mod wire;
 pub use error::{Code, Error, Status};
 pub use wire::DecodeError;
 
+#[cfg(test)]
+mod sample;
+
 /// The client API and the requests that travel through raft.
 pub mod etcdserverpb {
     #![allow(
