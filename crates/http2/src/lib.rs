@@ -26,13 +26,18 @@
 //!
 //! An `Err` from `receive` is a connection error: GOAWAY is already in the output; flush, then close.
 
+mod budget;
 mod config;
 mod error;
 mod event;
 mod field;
+mod flow;
+mod frame;
 mod head;
+mod hpack;
 mod output;
 mod server;
+mod streams;
 
 pub use config::Config;
 pub use error::{Error, ErrorCode};
