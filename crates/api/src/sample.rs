@@ -133,15 +133,16 @@ pub(crate) fn txn_request() -> impl Strategy<Value = TxnRequest> {
         success: Vec::new(),
         failure: Vec::new(),
     });
-    flat.prop_recursive(4, 24, 3, |inner| {
+    flat.boxed().prop_recursive(3, 24, 3, |inner| {
         let request = prop_oneof![
-            range_request().prop_map(Request::RequestRange),
-            put_request().prop_map(Request::RequestPut),
-            delete_range_request().prop_map(Request::RequestDeleteRange),
-            inner.prop_map(Request::RequestTxn),
-        ];
+            range_request().prop_map(Request::RequestRange).boxed(),
+            put_request().prop_map(Request::RequestPut).boxed(),
+            delete_range_request().prop_map(Request::RequestDeleteRange).boxed(),
+            inner.prop_map(Request::RequestTxn).boxed(),
+        ]
+        .boxed();
         let ops = vec(option::of(request).prop_map(|request| RequestOp { request }), 0..3).boxed();
-        (vec(compare(), 0..3), ops.clone(), ops)
+        (vec(compare(), 0..3).boxed(), ops.clone(), ops)
             .prop_map(|(compare, success, failure)| TxnRequest { compare, success, failure })
     })
 }

@@ -46,7 +46,7 @@ proptest! {
 }
 
 #[test]
-fn nesting_has_a_limit_and_no_effect_on_the_stack() {
+fn nesting_has_a_limit_that_fits_the_stack() {
     for count in [1, 2, 129, TXN_DEPTH_MAX] {
         let txn = decode(&sample::nested_txns(count)).expect("within the limit");
         assert_eq!(depth(&txn), count);
