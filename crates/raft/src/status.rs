@@ -1,0 +1,65 @@
+//! What a member knows of itself and, leading, of the others.
+
+use std::fmt;
+
+use crate::pb::HardState;
+use crate::raft::{SoftState, StateType};
+use crate::tracker::{Config, Progress};
+
+/// The state of a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BasicStatus {
+    /// The member.
+    pub id: u64,
+    /// Its term, vote and commit index.
+    pub hard_state: HardState,
+    /// Its leader and role.
+    pub soft_state: SoftState,
+    /// Last index applied.
+    pub applied: u64,
+    /// To whom it is handing leadership over, 0 for nobody.
+    pub lead_transferee: u64,
+}
+
+/// The state of a member with its view of the cluster.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Of itself.
+    pub basic: BasicStatus,
+    /// The configuration in force.
+    pub config: Config,
+    /// Of each member by id, on the leader only.
+    pub progress: Vec<(u64, Progress)>,
+}
+
+impl Status {
+    /// Whether the member leads.
+    pub fn is_leader(&self) -> bool {
+        self.basic.soft_state.raft_state == StateType::Leader
+    }
+}
+
+impl fmt::Display for Status {
+    /// JSON, as etcd prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BasicStatus { id, hard_state, soft_state, applied, lead_transferee } = &self.basic;
+        write!(
+            f,
+            r#"{{"id":"{id:x}","term":{},"vote":"{:x}","commit":{},"lead":"{:x}","raftState":"{}","applied":{applied},"progress":{{"#,
+            hard_state.term,
+            hard_state.vote,
+            hard_state.commit,
+            soft_state.lead,
+            soft_state.raft_state,
+        )?;
+        for (i, (id, progress)) in self.progress.iter().enumerate() {
+            let separator = if i > 0 { "," } else { "" };
+            write!(
+                f,
+                r#"{separator}"{id:x}":{{"match":{},"next":{},"state":"{}"}}"#,
+                progress.match_index, progress.next_index, progress.state
+            )?;
+        }
+        write!(f, r#"}},"leadtransferee":"{lead_transferee:x}"}}"#)
+    }
+}
