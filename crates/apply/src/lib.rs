@@ -4,9 +4,25 @@
 //! Owner: the apply thread in production; the simulator calls it in turn.
 //! How to test it: `cargo test -p apply`; requests in, outcomes out, state reopened after every step.
 
-mod message;
+//!
+//! ```text
+//! committed entries --Input--> Applier --Output--> replies, events, proposals, a batch to commit
+//! ```
+//!
+//! An entry's effect depends on the state and on the entry alone: ids and times were chosen by the
+//! proposer. What goes wrong is either part of the answer (an [`api::Error`]) or stops the process.
 
+mod compactor;
+mod kv;
+mod message;
+pub mod quota;
+mod stats;
+mod txn;
+
+pub use compactor::AutoCompaction;
 pub use message::{
     Alarm, Answer, Command, Input, LeaseTtl, OpOutcome, Outcome, Output, RangeOutcome, Reply,
     SnapshotView, TxnOutcome,
 };
+pub use stats::Stats;
+pub use txn::{evaluate_read_only, is_read_only, is_serializable};

@@ -18,6 +18,8 @@ pub enum Input {
     },
     /// The commit thread has written the frozen batch.
     Committed(backend::Committed),
+    /// The commit thread has rewritten the file, or could not.
+    Defragmented(Result<backend::Committed, String>),
     /// This member became leader (`Some(term)`) or ceased to be (`None`).
     Leadership(Option<u64>),
 }
@@ -62,6 +64,8 @@ pub enum Answer {
         /// Lease ids.
         ids: Vec<i64>,
     },
+    /// This member is not the leader, which alone knows how long leases live.
+    NotPrimary,
     /// The committed backend.
     View(SnapshotView),
     /// Done, or why not.
