@@ -1,12 +1,25 @@
 //! What: etcd's protocol buffers, codecs for the hot ones, the table of services and of errors.
 //! Never: opens a socket, knows of HTTP/2, or trusts the bytes it decodes.
-//! Entry: the packages ([`etcdserverpb`], [`mvccpb`], [`raftpb`], ...), [`service::lookup`].
+//! Entry: [`etcdserverpb`] and its sisters, [`service::lookup`], [`Error`], [`wire::Encode`].
 //! Thread: none; all of it is plain data and pure functions.
-//! Test: `cargo test -p api`.
+//! Test: `cargo test -p api`; `PROPTEST_CASES=20000` for a long run.
 //!
-//! The `.proto` files under `proto/` are our own text with etcd's packages, names and numbers;
+//! The `.proto` files under `proto/` are our own text with etcd's packages, names and numbers, and
 //! `build.rs` makes the messages and the table of services from them. One module stands for one
-//! package, and messages of one package name those of another through `super`, as prost does it.
+//! package.
+//!
+//! A put or a range does not pass through the generated messages. Its bytes are read in place
+//! ([`request`], [`txn`]), spliced into the log entry ([`internal`]), and what the backend stored
+//! ([`key_value`]) is spliced into the response ([`response`], [`frame`]):
+//!
+//! ```text
+//! PutRequest bytes -> PutRequestRef (checks) -> InternalRequestRef { op: Put(bytes) } -> entry
+//! entry -> InternalRequestRef -> PutRequestRef -> KeyValueRef -> stored bytes
+//! stored bytes -> RangeResponseRef / EventRef -> frame
+//! ```
+//!
+//! Left out: requests that are not hot, which use prost. A `TxnRequest`, also inside an entry, must
+//! be read by [`txn`]: prost refuses nesting that etcd accepts.
 
 pub mod error;
 pub mod frame;
