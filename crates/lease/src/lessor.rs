@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use backend::{Backend, Bucket, Reader};
+use backend::{Backend, Bucket};
 use bytes::Bytes;
 
 use crate::codec::{self, Stored};
@@ -30,24 +30,19 @@ impl Default for Options {
     }
 }
 
-/// Why a lease was not granted.
+/// Why a lease was not granted or revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GrantError {
+pub enum Error {
     /// There is a lease with this id.
     #[error("lease already exists")]
     Exists,
     /// The TTL is above [`LEASE_TTL_MAX`].
     #[error("too large lease TTL")]
     TtlTooLarge,
-    /// Id 0 stands for "no lease".
+    /// There is no such lease; id 0 stands for "no lease".
     #[error("lease not found")]
-    NoId,
+    NotFound,
 }
-
-/// There is no such lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("lease not found")]
-pub struct NotFound;
 
 /// Why the leases could not be read; the caller stops the process.
 #[derive(Debug, thiserror::Error)]
@@ -117,18 +112,20 @@ impl Lessor {
     ///
     /// # Errors
     /// If the database is damaged.
-    pub fn restore(reader: &Reader, options: Options) -> Result<Self, RestoreError> {
+    pub fn restore(backend: &Backend, options: Options) -> Result<Self, RestoreError> {
         let mut leases = BTreeMap::new();
         let mut damaged = None;
-        reader.scan(Bucket::Lease, &[], &[], 0, |key, value| match Stored::decode(value) {
-            Some(stored) => {
-                let ttl = stored.ttl.max(options.ttl_min);
-                leases.insert(stored.id, Lease::new(ttl, stored.remaining_ttl));
-                ControlFlow::Continue(())
-            }
-            None => {
-                damaged = Some(key.iter().map(|byte| format!("{byte:02x}")).collect());
-                ControlFlow::Break(())
+        backend.reader().scan(Bucket::Lease, &[], &[], 0, |key, value| {
+            match Stored::decode(value) {
+                Some(stored) => {
+                    let ttl = stored.ttl.max(options.ttl_min);
+                    leases.insert(stored.id, Lease::new(ttl, stored.remaining_ttl));
+                    ControlFlow::Continue(())
+                }
+                None => {
+                    damaged = Some(key.iter().map(|byte| format!("{byte:02x}")).collect());
+                    ControlFlow::Break(())
+                }
             }
         })?;
         match damaged {
@@ -140,22 +137,22 @@ impl Lessor {
     /// Grants a lease of `ttl` seconds, at least the minimum. Returns the seconds granted.
     ///
     /// # Errors
-    /// See [`GrantError`]; nothing has changed then.
+    /// See [`Error`]; nothing has changed then.
     pub fn grant(
         &mut self,
         backend: &mut Backend,
         id: i64,
         ttl: i64,
         now: Duration,
-    ) -> Result<i64, GrantError> {
+    ) -> Result<i64, Error> {
         if id == 0 {
-            return Err(GrantError::NoId);
+            return Err(Error::NotFound);
         }
         if ttl > LEASE_TTL_MAX {
-            return Err(GrantError::TtlTooLarge);
+            return Err(Error::TtlTooLarge);
         }
         if self.leases.contains_key(&id) {
-            return Err(GrantError::Exists);
+            return Err(Error::Exists);
         }
         let lease = Lease::new(ttl.max(self.options.ttl_min), 0);
         let granted = lease.ttl;
@@ -170,9 +167,9 @@ impl Lessor {
     /// the backend, at one revision; they are detached already.
     ///
     /// # Errors
-    /// [`NotFound`].
-    pub fn revoke(&mut self, backend: &mut Backend, id: i64) -> Result<Vec<Bytes>, NotFound> {
-        let lease = self.leases.remove(&id).ok_or(NotFound)?;
+    /// [`Error::NotFound`].
+    pub fn revoke(&mut self, backend: &mut Backend, id: i64) -> Result<Vec<Bytes>, Error> {
+        let lease = self.leases.remove(&id).ok_or(Error::NotFound)?;
         if let Some(primary) = &mut self.primary {
             primary.forget(id, &lease);
         }
@@ -184,16 +181,13 @@ impl Lessor {
         Ok(keys)
     }
 
-    /// Hangs a key on a lease.
-    ///
-    /// # Errors
-    /// [`NotFound`].
-    pub fn attach(&mut self, id: i64, key: &[u8]) -> Result<(), NotFound> {
-        if !self.contains(id) {
-            return Err(NotFound);
+    /// Hangs a key on a lease. Returns whether there is such a lease; if not, nothing happens.
+    pub fn attach(&mut self, id: i64, key: &[u8]) -> bool {
+        let exists = self.contains(id);
+        if exists {
+            self.attachments.insert((id, key.into()));
         }
-        self.attachments.insert((id, key.into()));
-        Ok(())
+        exists
     }
 
     /// Takes a key off a lease; nothing happens if it does not hang there.

@@ -16,5 +16,5 @@ mod codec;
 mod lessor;
 mod primary;
 
-pub use lessor::{GrantError, LEASE_TTL_MAX, Lessor, NotFound, Options, RestoreError, TimeToLive};
+pub use lessor::{Error, LEASE_TTL_MAX, Lessor, Options, RestoreError, TimeToLive};
 pub use primary::RenewError;
