@@ -13,6 +13,7 @@ mod raft;
 mod raw_node;
 mod read_only;
 mod rng;
+pub mod script;
 mod status;
 mod storage;
 pub mod tracker;

@@ -245,6 +245,11 @@ impl MessageType {
         Self::ALL.get(usize::try_from(value).ok()?).copied()
     }
 
+    /// The type that [`name`](Self::name) calls so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|msg_type| msg_type.name() == name)
+    }
+
     /// Whether only this member may send it to itself; such a message from a peer is refused.
     pub const fn is_local(self) -> bool {
         matches!(

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::confchange::ConfChangeError;
-use crate::config::{Config, ConfigError, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, NONE};
+use crate::config::{
+    Config, ConfigError, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, NONE, is_local_target,
+};
 use crate::error::{BootstrapError, Error};
 use crate::log::EntryId;
 use crate::logger::LogLine;
@@ -224,6 +226,10 @@ impl<S: Storage> RawNode<S> {
     /// answer is done. Not for messages of peers: it trusts them.
     pub fn step_local(&mut self, m: Message) -> Result<(), Error> {
         assert!(m.msg_type.is_response(), "{} is no response of a storage thread", m.msg_type);
+        // A vote or an acknowledgement of this member, which was removed in the meantime.
+        if !is_local_target(m.from) && !self.raft.trk.progress.contains(m.from) {
+            return Err(Error::StepPeerNotFound);
+        }
         self.raft.step(m)
     }
 
