@@ -16,6 +16,8 @@ const VARYING: &[(&str, Class)] = &[
     ("\"TotalSize\" : ", Class::Number),
     ("\"Size\" : ", Class::Number),
     ("-bytes\": ", Class::Number),
+    ("-diff\": ", Class::Decimal),
+    ("\"took\": \"", Class::Quoted),
     ("-size\": \"", Class::Quoted),
     ("-in-use\": \"", Class::Quoted),
     ("\"dbSize\":", Class::Number),
@@ -35,7 +37,7 @@ enum Class {
     Duration,
     /// Digits, hexadecimal ones included.
     Number,
-    /// Digits and a point.
+    /// Digits, a point, a sign.
     Decimal,
     /// All up to the closing quote.
     Quoted,
@@ -46,7 +48,7 @@ impl Class {
         match self {
             Self::Duration => c.is_ascii_digit() || matches!(c, '.' | 'n' | 'u' | 'µ' | 'm' | 's'),
             Self::Number => c.is_ascii_hexdigit(),
-            Self::Decimal => c.is_ascii_digit() || c == '.',
+            Self::Decimal => c.is_ascii_digit() || matches!(c, '.' | '-'),
             Self::Quoted => c != '"',
         }
     }
