@@ -71,7 +71,8 @@ pub(crate) fn put(
             lessor.detach(put.prev_lease, args.key);
         }
         if lease != 0 {
-            lessor.attach(lease, args.key).expect("the lease was found above");
+            let attached = lessor.attach(lease, args.key);
+            assert!(attached, "a put kept a lease that is gone: {lease:016x}");
         }
     }
     Ok((txn.revision(), put.prev_kv))
@@ -124,6 +125,8 @@ pub(crate) fn read_error(err: mvcc::Error) -> api::Error {
     match err {
         mvcc::Error::Compacted => api::Error::Compacted,
         mvcc::Error::Future => api::Error::FutureRev,
-        err @ (mvcc::Error::Backend(_) | mvcc::Error::Damaged { .. }) => panic!("reading the store: {err}"),
+        err @ (mvcc::Error::Backend(_) | mvcc::Error::Damaged { .. }) => {
+            panic!("reading the store: {err}")
+        }
     }
 }

@@ -12,13 +12,17 @@
 //! An entry's effect depends on the state and on the entry alone: ids and times were chosen by the
 //! proposer. What goes wrong is either part of the answer (an [`api::Error`]) or stops the process.
 
+mod applier;
+mod commit;
 mod compactor;
+mod execute;
 mod kv;
 mod message;
 pub mod quota;
 mod stats;
 mod txn;
 
+pub use applier::{Applier, Options};
 pub use compactor::AutoCompaction;
 pub use message::{
     Alarm, Answer, Command, Input, LeaseTtl, OpOutcome, Outcome, Output, RangeOutcome, Reply,

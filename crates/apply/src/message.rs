@@ -217,7 +217,7 @@ pub enum OpOutcome {
         /// Whether its compares held.
         succeeded: bool,
         /// One for each operation.
-        responses: Vec<OpOutcome>,
+        responses: Vec<Self>,
     },
 }
 

@@ -82,7 +82,8 @@ impl View for Pinned<'_> {
 
     fn meta(&self, key: &[u8]) -> Result<Option<KeyMeta>, mvcc::Error> {
         let mut meta = None;
-        let args = RangeArgs { key, revision: self.revision, keys_only: true, ..Default::default() };
+        let args =
+            RangeArgs { key, revision: self.revision, keys_only: true, ..Default::default() };
         self.reader.range(&args, |raw| {
             let row = KeyValueRef::decode(raw).expect("the store hands out what it encoded");
             meta = Some(KeyMeta {
@@ -168,11 +169,8 @@ fn holds<V: View>(view: &V, compare: &pb::Compare) -> bool {
     }
     let mut all = true;
     let mut any = false;
-    let args = RangeArgs {
-        key: &compare.key,
-        range_end: &compare.range_end,
-        ..RangeArgs::default()
-    };
+    let args =
+        RangeArgs { key: &compare.key, range_end: &compare.range_end, ..RangeArgs::default() };
     let read = view.range(&args, &mut |raw| {
         any = true;
         let row = KeyValueRef::decode(raw).expect("the store hands out what it encoded");
@@ -315,18 +313,12 @@ pub(crate) fn execute(
             }
             Some(Request::RequestPut(put)) => {
                 let put = kv::PutArgs::from(put);
-                let (revision, prev_kv) =
-                    kv::put(txn, lessor, &put).expect("the put was checked");
+                let (revision, prev_kv) = kv::put(txn, lessor, &put).expect("the put was checked");
                 OpOutcome::Put { revision, prev_kv }
             }
             Some(Request::RequestDeleteRange(delete)) => {
-                let (revision, deleted, prev_kvs) = kv::delete_range(
-                    txn,
-                    lessor,
-                    &delete.key,
-                    &delete.range_end,
-                    delete.prev_kv,
-                );
+                let (revision, deleted, prev_kvs) =
+                    kv::delete_range(txn, lessor, &delete.key, &delete.range_end, delete.prev_kv);
                 OpOutcome::DeleteRange { revision, deleted, prev_kvs }
             }
             Some(Request::RequestTxn(nested)) => {

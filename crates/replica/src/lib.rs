@@ -4,6 +4,17 @@
 //! Owner: the consensus thread in production; the simulator calls it in turn.
 //! How to test it: `cargo test -p replica`; event scripts in, effects out as text.
 
+//!
+//! ```text
+//! Event --handle--> RawNode (async storage writes) --flush--> Effect, Effect, ...
+//! ```
+//!
+//! The order of effects is the ordering rule: an effect may be begun once those before it were
+//! handed over, and what must wait for a write is among the responses of its [`Persist`].
+
 mod message;
+mod reads;
+mod replica;
 
 pub use message::{Effect, Event, Persist, Proposal};
+pub use replica::{Boot, BootError, HELD_PROPOSALS_MAX, Options, Replica};

@@ -55,8 +55,6 @@ pub enum Effect {
     ReadReady(Vec<u64>),
     /// These proposals did not enter the log.
     Refused(Vec<u64>, api::Error),
-    /// These reads can't be served.
-    ReadRefused(Vec<u64>, api::Error),
     /// Leader, term or role changed. `leader` 0: none.
     Role {
         /// The current term.
@@ -68,6 +66,8 @@ pub enum Effect {
     },
     /// Save this snapshot as `.snap`, then record it in the log, then release older segments.
     SaveSnapshot(raft::Snapshot),
+    /// Raft's own lines for the process log.
+    Log(Vec<raft::LogLine>),
 }
 
 /// A unit of work for the disk thread.

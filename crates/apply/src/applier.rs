@@ -1,0 +1,463 @@
+//! The owner of all replicated state, and the loop over committed entries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::internal::{InternalRequestRef, OpRef};
+use api::wire::Encode;
+use backend::Backend;
+use bytes::Bytes;
+use cluster::{Alarms, Cluster};
+use lease::Lessor;
+use mvcc::watch::{Hub, WantPrev};
+use mvcc::{Reader, Store};
+use raft::{Entry, EntryType, Snapshot, SnapshotMetadata};
+
+use crate::commit::Commits;
+use crate::compactor::Compactor;
+use crate::message::{Answer, Command, Input, LeaseTtl, Output, SnapshotView};
+use crate::{AutoCompaction, Stats};
+
+/// How an [`Applier`] behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The member whose state this is.
+    pub member_id: u64,
+    /// Size at which the backend is full; `None`: never.
+    pub quota: Option<u64>,
+    /// Applied entries between two snapshots.
+    pub snapshot_count: u64,
+    /// The shortest TTL that a lease is granted, in seconds.
+    pub lease_ttl_min: i64,
+    /// How much longer leases live after a change of leader.
+    pub election_timeout: Duration,
+    /// Whether the leader replicates the remaining time of leases.
+    pub lease_checkpoint: bool,
+    /// Whether that is kept on disk, too.
+    pub lease_checkpoint_persist: bool,
+    /// Rows looked at in one step of a compaction.
+    pub compaction_batch_limit: usize,
+    /// Pause between two steps of a compaction.
+    pub compaction_sleep_interval: Duration,
+    /// Compactions that nobody asked for.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// The member's name and client URLs, told to the cluster when there is a leader.
+    pub attributes: cluster::Attributes,
+    /// The version that a new cluster gets.
+    pub cluster_version: cluster::Version,
+    /// The first of the request ids for proposals of this member's own.
+    pub first_request_id: u64,
+    /// How watches behave.
+    pub watch: mvcc::watch::Options,
+}
+
+/// Applies committed entries and answers questions about the state.
+#[derive(Debug)]
+pub struct Applier {
+    pub(crate) options: Options,
+    pub(crate) backend: Backend,
+    pub(crate) store: Store,
+    pub(crate) lessor: Lessor,
+    pub(crate) cluster: Cluster,
+    pub(crate) alarms: Alarms,
+    pub(crate) want_prev: WantPrev,
+    pub(crate) commits: Commits,
+    pub(crate) stats: Stats,
+    compactor: Compactor,
+    conf_state: raft::ConfState,
+    applied: (u64, u64),
+    snapshot_index: u64,
+    compaction_at: Duration,
+    is_leader: bool,
+    next_request_id: u64,
+    renewals: Vec<(u64, i64)>,
+}
+
+/// How often the remaining time of leases is recorded, where it is.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// Why there is no state to begin with; the caller stops the process.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The keys can't be read.
+    #[error(transparent)]
+    Store(#[from] mvcc::Error),
+    /// The leases can't be read.
+    #[error(transparent)]
+    Leases(#[from] lease::RestoreError),
+    /// The members or alarms can't be read.
+    #[error(transparent)]
+    Cluster(#[from] cluster::RestoreError),
+}
+
+impl Applier {
+    /// Takes over a backend as it was left. `conf_state` is raft's configuration at the backend's
+    /// consistent index, `snapshot_index` the index of the newest `.snap`.
+    ///
+    /// # Errors
+    /// If the backend is damaged or its disk failed.
+    pub fn restore(
+        mut backend: Backend,
+        options: Options,
+        cluster: Cluster,
+        conf_state: raft::ConfState,
+        snapshot_index: u64,
+        now: Duration,
+    ) -> Result<(Self, Hub), RestoreError> {
+        let (store, attachments) = Store::restore(&mut backend, mvcc::Options::default())?;
+        let lease_options = lease::Options {
+            ttl_min: options.lease_ttl_min,
+            checkpoint_interval: options.lease_checkpoint.then_some(CHECKPOINT_INTERVAL),
+        };
+        let mut lessor = Lessor::restore(&backend, lease_options)?;
+        for (key, lease) in attachments {
+            // A key whose lease is gone keeps the number and never expires, as in etcd.
+            lessor.attach(lease, &key);
+        }
+        let alarms = Alarms::restore(&backend)?;
+        let hub = Hub::new(options.watch.clone(), store.reader());
+        let applied = backend.consistent_index();
+        let applier = Self {
+            want_prev: hub.want_prev(),
+            commits: Commits::new(applied.0),
+            stats: Stats::default(),
+            compactor: Compactor::new(options.auto_compaction),
+            next_request_id: options.first_request_id,
+            options,
+            backend,
+            store,
+            lessor,
+            cluster,
+            alarms,
+            conf_state,
+            applied,
+            snapshot_index,
+            compaction_at: now,
+            is_leader: false,
+            renewals: Vec::new(),
+        };
+        Ok((applier, hub))
+    }
+
+    /// A view of the keys for reading from any thread.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.store.reader()
+    }
+
+    /// The members and the cluster's version.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The alarms that are raised.
+    #[must_use]
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// Counts for the metrics.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The backend, for its sizes.
+    #[must_use]
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Index of the last applied entry.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.applied.0
+    }
+
+    /// Handles one input. `now` never goes back.
+    ///
+    /// # Panics
+    /// If a committed entry is not what a member of any release writes, or the state is damaged:
+    /// the process must not go on.
+    pub fn handle(&mut self, input: Input, now: Duration, out: &mut Output) {
+        match input {
+            Input::Entries(entries) => {
+                for entry in &entries {
+                    self.apply(entry, now, out);
+                }
+                self.propose_snapshot();
+            }
+            Input::Command { token, command } => self.command(token, command, now, out),
+            Input::Committed(done) => {
+                self.backend.committed(done);
+                self.commits.committed();
+            }
+            Input::Defragmented(result) => {
+                let result = result.map(|done| self.backend.committed(done));
+                self.commits.defragmented(result, out);
+            }
+            Input::Leadership(term) => self.leadership(term, now, out),
+        }
+        self.settle(now, out);
+    }
+
+    /// Does what is due: expired leases, checkpoints, steps of compactions, the batch that is old
+    /// enough. To be called about every 10 ms while [`Applier::is_busy`], else every 100 ms.
+    pub fn tick(&mut self, now: Duration, out: &mut Output) {
+        if self.is_leader {
+            self.expire_leases(now, out);
+            if let Some(revision) = self.compactor.due(now, self.store.revision()) {
+                let request = api::etcdserverpb::CompactionRequest { revision, physical: false };
+                self.propose(OpRef::Compaction(&encode(&request)), out);
+            }
+        }
+        if now >= self.compaction_at {
+            self.compaction_at = now + self.options.compaction_sleep_interval;
+            self.step_compaction();
+        }
+        self.settle(now, out);
+    }
+
+    /// Whether a compaction is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.commits.is_compacting()
+    }
+
+    fn apply(&mut self, entry: &Entry, now: Duration, out: &mut Output) {
+        assert_eq!(
+            entry.index,
+            self.applied.0 + 1,
+            "committed entries are applied in order, each once"
+        );
+        match entry.entry_type {
+            EntryType::Normal if entry.data.is_empty() => {}
+            EntryType::Normal => self.apply_request(entry, now, out),
+            EntryType::ConfChange | EntryType::ConfChangeV2 => self.apply_conf_change(entry, out),
+        }
+        self.applied = (entry.index, entry.term);
+        self.backend.set_consistent_index(entry.index, entry.term);
+    }
+
+    fn apply_request(&mut self, entry: &Entry, now: Duration, out: &mut Output) {
+        let request = match InternalRequestRef::decode(&entry.data) {
+            Ok(request) => request,
+            Err(err) => panic!("entry {} of term {}: {err}", entry.index, entry.term),
+        };
+        let is_local = request.id >> 48 == self.options.member_id & 0xffff;
+        if let Some(reply) = self.execute(&request, &entry.data, is_local, now, out)
+            && is_local
+        {
+            out.replies.push(crate::Reply { id: request.id, result: reply });
+        }
+    }
+
+    fn apply_conf_change(&mut self, entry: &Entry, out: &mut Output) {
+        let change = match entry.entry_type {
+            EntryType::ConfChange => raft::ConfChange::decode(entry.data.clone()),
+            _ => panic!("entry {}: joint changes are not part of etcd", entry.index),
+        };
+        let mut change = match change {
+            Ok(change) => change,
+            Err(err) => panic!("entry {} of term {}: {err}", entry.index, entry.term),
+        };
+        let result = self.cluster.apply_conf_change(&change, &mut self.backend).map(drop);
+        if result.is_err() {
+            // Raft must see every change, but this one is not to have an effect.
+            change.node_id = 0;
+        } else {
+            self.conf_state = self.cluster.conf_state();
+            self.cluster.save_conf_state(&mut self.backend);
+        }
+        out.conf_changes.push(change.to_v2());
+        if change.id >> 48 == self.options.member_id & 0xffff {
+            let revision = self.store.revision();
+            let result =
+                result.map(|()| crate::Outcome::Done { revision }).map_err(membership_error);
+            out.replies.push(crate::Reply { id: change.id, result });
+        }
+    }
+
+    fn command(&mut self, token: u64, command: Command, now: Duration, out: &mut Output) {
+        let revision = self.store.revision();
+        let answer = match command {
+            Command::LeaseRenew(_) | Command::LeaseTimeToLive(..) if !self.is_leader => {
+                Answer::NotPrimary
+            }
+            Command::LeaseRenew(id) => {
+                match self.lessor.renew(id, now) {
+                    Err(lease::RenewError::Checkpointed) => {
+                        // The old checkpoint must not shorten the renewed lease on a new leader:
+                        // it is taken back before the renewal counts.
+                        let checkpoint =
+                            api::etcdserverpb::LeaseCheckpoint { id, remaining_ttl: 0 };
+                        let request = api::etcdserverpb::LeaseCheckpointRequest {
+                            checkpoints: vec![checkpoint],
+                        };
+                        self.propose(OpRef::LeaseCheckpoint(&encode(&request)), out);
+                        self.renewals.push((token, id));
+                        return;
+                    }
+                    result => self.renewed(result.ok()),
+                }
+            }
+            Command::LeaseTimeToLive(id, with_keys) => {
+                let lease = self.lessor.time_to_live(id, now).map(|lease| LeaseTtl {
+                    ttl: lease.remaining.unwrap_or(-1),
+                    granted_ttl: lease.granted,
+                    keys: if with_keys {
+                        self.lessor.keys(id).map(Bytes::copy_from_slice).collect()
+                    } else {
+                        Vec::new()
+                    },
+                });
+                Answer::LeaseTtl { revision, lease }
+            }
+            Command::LeaseLeases => Answer::Leases { revision, ids: self.lessor.leases() },
+            Command::View => {
+                self.commits.wait_for_view(token);
+                return;
+            }
+            Command::Defragment => {
+                self.commits.wait_for_defragment(token);
+                out.defragment = true;
+                return;
+            }
+        };
+        out.answers.push((token, answer));
+    }
+
+    fn renewed(&mut self, ttl: Option<i64>) -> Answer {
+        self.stats.leases_renewed += u64::from(ttl.is_some());
+        Answer::Renewed { revision: self.store.revision(), ttl }
+    }
+
+    /// Renewals that waited for their checkpoint to be taken back.
+    pub(crate) fn finish_renewals(&mut self, now: Duration, out: &mut Output) {
+        for (token, id) in std::mem::take(&mut self.renewals) {
+            match self.lessor.renew(id, now) {
+                Err(lease::RenewError::Checkpointed) => self.renewals.push((token, id)),
+                result => {
+                    let answer = self.renewed(result.ok());
+                    out.answers.push((token, answer));
+                }
+            }
+        }
+    }
+
+    fn leadership(&mut self, term: Option<u64>, now: Duration, out: &mut Output) {
+        let was_leader = std::mem::replace(&mut self.is_leader, term.is_some());
+        if term.is_none() {
+            self.lessor.demote();
+            return;
+        }
+        if was_leader {
+            return;
+        }
+        self.lessor.promote(self.options.election_timeout, now);
+        self.compactor.restart(now);
+        let attributes = api::membershippb::ClusterMemberAttrSetRequest {
+            member_id: self.options.member_id,
+            member_attributes: Some(api::membershippb::Attributes {
+                name: self.options.attributes.name.clone(),
+                client_urls: self.options.attributes.client_urls.clone(),
+            }),
+        };
+        self.propose(OpRef::ClusterMemberAttrSet(&encode(&attributes)), out);
+        if self.cluster.version().is_none() {
+            let ver = self.options.cluster_version.to_string();
+            let request = api::membershippb::ClusterVersionSetRequest { ver };
+            self.propose(OpRef::ClusterVersionSet(&encode(&request)), out);
+        }
+    }
+
+    fn expire_leases(&mut self, now: Duration, out: &mut Output) {
+        for id in self.lessor.tick(now) {
+            self.stats.leases_expired += 1;
+            let request = api::etcdserverpb::LeaseRevokeRequest { id };
+            self.propose(OpRef::LeaseRevoke(&encode(&request)), out);
+        }
+        let checkpoints = self.lessor.checkpoint(now);
+        if !checkpoints.is_empty() {
+            let checkpoints = checkpoints
+                .into_iter()
+                .map(|(id, remaining_ttl)| api::etcdserverpb::LeaseCheckpoint { id, remaining_ttl })
+                .collect();
+            let request = api::etcdserverpb::LeaseCheckpointRequest { checkpoints };
+            self.propose(OpRef::LeaseCheckpoint(&encode(&request)), out);
+        }
+    }
+
+    /// Proposes a request of this member's own.
+    pub(crate) fn propose(&mut self, op: OpRef<'_>, out: &mut Output) {
+        let request =
+            InternalRequestRef { id: self.next_request_id, op: Some(op), ..Default::default() };
+        self.next_request_id += 1;
+        out.proposals.push(Bytes::from(request.encode_to_vec()));
+    }
+
+    fn step_compaction(&mut self) {
+        let limit = self.options.compaction_batch_limit;
+        let progress = match self.store.compaction_step(&mut self.backend, limit) {
+            Ok(progress) => progress,
+            Err(err) => panic!("compacting: {err}"),
+        };
+        self.commits.compaction_progress(progress);
+    }
+
+    /// A snapshot is due every so many entries. It may be saved only when the backend holds on
+    /// disk all that it stands for.
+    fn propose_snapshot(&mut self) {
+        if self.applied.0 - self.snapshot_index <= self.options.snapshot_count {
+            return;
+        }
+        self.snapshot_index = self.applied.0;
+        self.commits.wait_for_snapshot(Snapshot {
+            data: self.cluster.v2_snapshot(),
+            metadata: SnapshotMetadata {
+                conf_state: self.conf_state.clone(),
+                index: self.applied.0,
+                term: self.applied.1,
+            },
+        });
+    }
+
+    /// Freezes the open batch if it is due or waited for, and hands out what became durable.
+    fn settle(&mut self, now: Duration, out: &mut Output) {
+        let wanted = self.backend.wants_commit(now) || self.commits.is_waiting();
+        if wanted && let Some(batch) = self.backend.freeze() {
+            self.commits.frozen(self.applied.0);
+            out.commit = Some(batch);
+        }
+        let is_clean = self.backend.pending() == 0;
+        let view = || SnapshotView {
+            revision: self.store.revision(),
+            compact_revision: self.store.compact_revision(),
+            tx: self.backend.reader().snapshot(),
+        };
+        self.commits.settle(is_clean, self.applied.0, view, out);
+    }
+
+    pub(crate) fn publish(&mut self, batch: mvcc::EventBatch, out: &mut Output) {
+        self.stats.events += batch.events.len() as u64;
+        out.events.push(Arc::new(batch));
+    }
+}
+
+/// The client's error for a change that membership refuses.
+fn membership_error(err: cluster::ConfChangeError) -> api::Error {
+    use cluster::ConfChangeError as E;
+    match err {
+        E::IdExists => api::Error::MemberExist,
+        E::PeerUrlExists => api::Error::PeerUrlExist,
+        E::TooManyLearners => api::Error::TooManyLearners,
+        E::MemberNotLearner => api::Error::MemberNotLearner,
+        _ => api::Error::MemberNotFound,
+    }
+}
+
+/// A message of the generated kind as bytes.
+fn encode(message: &impl prost::Message) -> Vec<u8> {
+    message.encode_to_vec()
+}

@@ -1,0 +1,407 @@
+//! Raft's owner: what raft asks for becomes effects, what was done comes back as events.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use raft::{
+    ConfState, Config, Entry, HardState, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage,
+    Message, RawNode, Snapshot, Storage,
+};
+
+use crate::message::{Effect, Event, Persist, Proposal};
+use crate::reads::Reads;
+
+/// The most proposals that wait for a leader; more are refused.
+pub const HELD_PROPOSALS_MAX: usize = 4096;
+
+/// The largest message to a peer, as in etcd.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// The most messages on their way to a peer, as in etcd.
+const INFLIGHT_MESSAGES_MAX: usize = 512;
+
+/// The most bytes of committed entries that apply is given before it has acknowledged any.
+const COMMITTED_BYTES_MAX: u64 = 16 << 20;
+
+/// The most bytes of proposals that are not committed yet, as in etcd.
+const UNCOMMITTED_BYTES_MAX: u64 = 1 << 30;
+
+/// How a [`Replica`] behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The member's id.
+    pub id: u64,
+    /// Ticks in an election timeout.
+    pub election_ticks: u32,
+    /// Ask before an election whether it can be won.
+    pub pre_vote: bool,
+    /// Entries kept in memory behind a snapshot for slow followers.
+    pub catchup_entries: u64,
+    /// Seed of the randomized election timeouts.
+    pub seed: u64,
+    /// Raft's own lines to hand out as [`Effect::Log`]; `None` for none.
+    pub log_level: Option<raft::Level>,
+}
+
+/// What a member starts with.
+#[derive(Clone, Debug)]
+pub enum Boot {
+    /// A founding member of a new cluster, with all founding members in ascending order of id.
+    New(Vec<raft::Peer>),
+    /// A member that has a log.
+    Restart {
+        /// The last hard state in the log.
+        hard_state: HardState,
+        /// Index and term of the entry before the first of `entries`, which a snapshot stands for.
+        before_first: (u64, u64),
+        /// The entries behind it, without gaps.
+        entries: Vec<Entry>,
+        /// The configuration as of `applied`.
+        conf_state: ConfState,
+        /// The last entry that the backend has on disk.
+        applied: u64,
+    },
+}
+
+/// Why there is no replica.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The parameters contradict each other.
+    #[error(transparent)]
+    Config(#[from] raft::ConfigError),
+    /// The founding members do.
+    #[error(transparent)]
+    Bootstrap(#[from] raft::BootstrapError),
+    /// What was read from disk does.
+    #[error(transparent)]
+    Storage(#[from] raft::StorageError),
+    /// The backend has applied entries that the log does not hold.
+    #[error("the backend has applied index {applied}, but the log ends at {last}")]
+    LogBehindBackend {
+        /// The backend's consistent index.
+        applied: u64,
+        /// The last index of the log.
+        last: u64,
+    },
+    /// Entries between the newest snapshot and the backend's state are missing.
+    #[error("the backend has applied index {applied}, but the log begins after {first}")]
+    BackendBehindLog {
+        /// The backend's consistent index.
+        applied: u64,
+        /// The index before the log's first entry.
+        first: u64,
+    },
+}
+
+/// One member of a cluster.
+#[derive(Debug)]
+pub struct Replica {
+    node: RawNode<MemoryStorage>,
+    options: Options,
+    /// Proposals that raft would not take: there is no leader, or too much is uncommitted.
+    held: VecDeque<Proposal>,
+    reads: Reads,
+    /// Acknowledgements to raft, by the index that they wait for. Invariant: ascending.
+    applying: VecDeque<(u64, Message)>,
+    applied: u64,
+    role: (u64, u64),
+    committed: u64,
+    is_stopping: bool,
+}
+
+impl Replica {
+    /// A replica, and the effects of its start.
+    ///
+    /// # Errors
+    /// If what it starts with contradicts itself.
+    pub fn new(options: Options, boot: Boot) -> Result<Self, BootError> {
+        let mut storage = MemoryStorage::new();
+        let mut applied = 0;
+        let mut founders = None;
+        match boot {
+            Boot::New(peers) => founders = Some(peers),
+            Boot::Restart { hard_state, before_first, entries, conf_state, applied: index } => {
+                applied = index;
+                restore(&mut storage, hard_state, before_first, &entries, conf_state, index)?;
+            }
+        }
+        let config = Config {
+            election_tick: options.election_ticks,
+            applied,
+            async_storage_writes: true,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+            max_uncommitted_entries_size: UNCOMMITTED_BYTES_MAX,
+            max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
+            check_quorum: true,
+            pre_vote: options.pre_vote,
+            seed: options.seed,
+            log_level: options.log_level,
+            ..Config::new(options.id)
+        };
+        let mut node = RawNode::new(config, storage)?;
+        if let Some(peers) = founders {
+            node.bootstrap(&peers)?;
+        }
+        let mut replica = Self {
+            reads: Reads::new(options.election_ticks / 2),
+            options,
+            node,
+            held: VecDeque::new(),
+            applying: VecDeque::new(),
+            applied,
+            role: (0, 0),
+            committed: 0,
+            is_stopping: false,
+        };
+        replica.campaign_alone();
+        Ok(replica)
+    }
+
+    /// The last committed index.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// How many proposals wait for raft to take them.
+    #[must_use]
+    pub fn held_proposals(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Handles one event. Effects appear when [`Replica::flush`] is called, so that the events of
+    /// one wake-up share an append and a sync.
+    pub fn handle(&mut self, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Tick => {
+                self.node.tick();
+                self.reads.tick();
+            }
+            Event::Propose(proposals) => self.hold(proposals, out),
+            Event::Read { id } => self.reads.ask(id),
+            Event::Persisted(responses) => {
+                for response in responses {
+                    // A response to an append that another leader has replaced is no error.
+                    let _ = self.node.step_local(response);
+                }
+            }
+            Event::Applied { index, conf_changes, snapshot } => {
+                self.applied_to(index, &conf_changes, snapshot, out);
+            }
+            // A message that no honest peer sends is refused by raft and has no effect.
+            Event::Peer(message) => drop(self.node.step(message)),
+            Event::Stop => {
+                self.is_stopping = true;
+                let held = self.held.drain(..).map(|proposal| proposal.id).collect();
+                refuse(held, api::Error::Stopped, out);
+            }
+        }
+    }
+
+    /// Turns everything that the events since the last call brought about into effects.
+    pub fn flush(&mut self, out: &mut Vec<Effect>) {
+        self.propose_held();
+        self.issue_reads();
+        while self.node.has_ready() {
+            let ready = self.node.ready();
+            for state in ready.read_states {
+                self.reads.confirmed(&state.request_ctx, state.index);
+            }
+            if let Some(hard_state) = ready.hard_state {
+                self.committed = hard_state.commit;
+            }
+            for message in ready.messages {
+                self.route(message, out);
+            }
+            self.note_role(out);
+        }
+        let ready = self.reads.take_ready(self.applied);
+        if !ready.is_empty() {
+            out.push(Effect::ReadReady(ready));
+        }
+        let lines = self.node.take_log_lines();
+        if !lines.is_empty() {
+            out.push(Effect::Log(lines));
+        }
+    }
+
+    fn hold(&mut self, proposals: Vec<Proposal>, out: &mut Vec<Effect>) {
+        if self.is_stopping {
+            let ids = proposals.into_iter().map(|proposal| proposal.id).collect();
+            refuse(ids, api::Error::Stopped, out);
+            return;
+        }
+        let has_leader = self.role.1 != 0;
+        if !has_leader && self.held.len() + proposals.len() > HELD_PROPOSALS_MAX {
+            let ids = proposals.into_iter().map(|proposal| proposal.id).collect();
+            refuse(ids, api::Error::TooManyRequests, out);
+            return;
+        }
+        self.held.extend(proposals);
+    }
+
+    /// Hands everything held to raft as one message: appended together, or kept for another try.
+    fn propose_held(&mut self) {
+        if self.held.is_empty() || self.role.1 == 0 {
+            return;
+        }
+        let entries = self
+            .held
+            .iter()
+            .map(|proposal| Entry { data: proposal.data.clone(), ..Entry::default() })
+            .collect();
+        if self.node.propose_entries(entries).is_ok() {
+            self.held.clear();
+        }
+    }
+
+    /// One read index stands for all reads that came since the last one.
+    fn issue_reads(&mut self) {
+        if self.role.1 == 0 {
+            return;
+        }
+        if let Some(context) = self.reads.issue() {
+            self.node.read_index(Bytes::copy_from_slice(&context.to_be_bytes()));
+        }
+    }
+
+    fn route(&mut self, message: Message, out: &mut Vec<Effect>) {
+        match message.to {
+            LOCAL_APPEND_THREAD => self.persist(message, out),
+            LOCAL_APPLY_THREAD => {
+                let last = message.entries.last().expect("an apply message has entries").index;
+                assert!(
+                    self.applying.back().is_none_or(|&(index, _)| index < last),
+                    "entries are handed to apply in order"
+                );
+                for response in message.responses {
+                    self.applying.push_back((last, response));
+                }
+                out.push(Effect::Apply(message.entries));
+            }
+            _ => out.push(Effect::Send(message)),
+        }
+    }
+
+    fn persist(&mut self, message: Message, out: &mut Vec<Effect>) {
+        // The entries may be read from here on; they are durable only when the responses are back,
+        // and raft counts them no earlier.
+        self.node.storage_mut().append(&message.entries);
+        let hard_state =
+            HardState { term: message.term, vote: message.vote, commit: message.commit };
+        let hard_state = Some(hard_state).filter(|state| !state.is_empty());
+        let stored = self.node.storage().initial_state().map(|(state, _)| state);
+        let before = stored.unwrap_or_default();
+        let elects =
+            hard_state.is_some_and(|state| state.term != before.term || state.vote != before.vote);
+        if let Some(state) = hard_state {
+            self.node.storage_mut().set_hard_state(state);
+        }
+        out.push(Effect::Persist(Persist {
+            must_sync: elects || !message.entries.is_empty(),
+            hard_state,
+            entries: message.entries,
+            responses: message.responses,
+        }));
+    }
+
+    fn applied_to(
+        &mut self,
+        index: u64,
+        conf_changes: &[raft::ConfChangeV2],
+        snapshot: Option<Snapshot>,
+        out: &mut Vec<Effect>,
+    ) {
+        for change in conf_changes {
+            if let Err(err) = self.node.apply_conf_change(change) {
+                panic!("a committed configuration change is impossible: {err}");
+            }
+        }
+        self.applied = index;
+        while self.applying.front().is_some_and(|&(last, _)| last <= index) {
+            let (_, response) = self.applying.pop_front().expect("looked at above");
+            let _ = self.node.step_local(response);
+        }
+        if let Some(snapshot) = snapshot {
+            self.cut_log(&snapshot);
+            out.push(Effect::SaveSnapshot(snapshot));
+        }
+        self.campaign_alone();
+    }
+
+    /// Keeps some entries behind the snapshot, for followers that are not far behind.
+    fn cut_log(&mut self, snapshot: &Snapshot) {
+        let metadata = &snapshot.metadata;
+        let storage = self.node.storage_mut();
+        let conf_state = Some(metadata.conf_state.clone());
+        if storage.create_snapshot(metadata.index, conf_state, snapshot.data.clone()).is_err() {
+            return;
+        }
+        let keep_from = metadata.index.saturating_sub(self.options.catchup_entries);
+        if keep_from > 0 {
+            // Compacted already: the log begins later than that.
+            let _ = storage.compact(keep_from);
+        }
+    }
+
+    /// A lone voter need not wait for silence to know that there is no leader.
+    fn campaign_alone(&mut self) {
+        let status = self.node.basic_status();
+        let alone = {
+            let mut voters = 0;
+            let mut includes_self = false;
+            self.node.with_progress(|id, progress| {
+                voters += usize::from(!progress.is_learner);
+                includes_self |= id == status.id && !progress.is_learner;
+            });
+            voters == 1 && includes_self
+        };
+        let undecided = status.soft_state.lead == 0;
+        if alone && undecided {
+            let _ = self.node.campaign();
+        }
+    }
+
+    fn note_role(&mut self, out: &mut Vec<Effect>) {
+        let status = self.node.basic_status();
+        let role = (status.hard_state.term, status.soft_state.lead);
+        if role != self.role {
+            self.role = role;
+            self.reads.reissue();
+            let (term, leader) = role;
+            out.push(Effect::Role { term, leader, is_leader: leader == self.options.id });
+        }
+    }
+}
+
+fn refuse(ids: Vec<u64>, error: api::Error, out: &mut Vec<Effect>) {
+    if !ids.is_empty() {
+        out.push(Effect::Refused(ids, error));
+    }
+}
+
+fn restore(
+    storage: &mut MemoryStorage,
+    mut hard_state: HardState,
+    before_first: (u64, u64),
+    entries: &[Entry],
+    conf_state: ConfState,
+    applied: u64,
+) -> Result<(), BootError> {
+    let last = entries.last().map_or(before_first.0, |entry| entry.index);
+    if applied > last {
+        return Err(BootError::LogBehindBackend { applied, last });
+    }
+    if applied < before_first.0 {
+        return Err(BootError::BackendBehindLog { applied, first: before_first.0 });
+    }
+    let metadata =
+        raft::SnapshotMetadata { conf_state, index: before_first.0, term: before_first.1 };
+    storage.apply_snapshot(Snapshot { metadata, ..Snapshot::default() })?;
+    // The commit index need not be synced: what the backend has on disk was committed.
+    hard_state.commit = hard_state.commit.max(applied);
+    storage.set_hard_state(hard_state);
+    storage.append(entries);
+    Ok(())
+}
