@@ -9,22 +9,51 @@
 //!   answers ------send_headers/data/trailers--> per-stream queues --output()--> socket bytes, one write a turn
 //! ```
 //!
-//! One turn of a connection's owner:
+//! One turn of a connection's owner: feed what was read, answer, write all that is due.
 //!
-//! ```ignore
-//! let mut input = &buffer[..read];
-//! while let Some(event) = http2.receive(now_ms, &mut input)? {
-//!     match event {
-//!         Event::Headers { stream, head, end } => ...,   // `head` lives until the next call of a `&mut` method
-//!         Event::Data { stream, data, end } => ...,      // `data` is a part of `buffer`
-//!         ...
+//! ```
+//! use bytes::Buf;
+//! use http2::{Config, Event, Field, Server};
+//!
+//! fn turn(http2: &mut Server, now_ms: u64, read: &[u8]) -> Result<Vec<u8>, http2::Error> {
+//!     let mut input = read;
+//!     while let Some(event) = http2.receive(now_ms, &mut input)? {
+//!         match event {
+//!             // `head` lives until the next call that changes the connection; `data` is a part of `read`.
+//!             Event::Headers { stream, head, end } => {
+//!                 println!("{stream:?} {:?} {end}", head.path());
+//!             }
+//!             Event::Data { stream, data, end: true } => {
+//!                 println!("{data:?}");
+//!                 http2.send_headers(stream, 200, &[], false);
+//!                 http2.send_data(stream, b"answer", false);
+//!                 http2.send_trailers(stream, &[Field::indexed("grpc-status", b"0")]);
+//!             }
+//!             _ => {}
+//!         }
 //!     }
+//!     let output = http2.output();
+//!     Ok(output.copy_to_bytes(output.remaining()).into())
 //! }
-//! let output = http2.output();                            // frames queued data, fairly, up to a mark
-//! while output.has_remaining() { socket.try_write_buf(output)? }
+//!
+//! let mut http2 = Server::new(&Config::default());
+//! let written = turn(&mut http2, 0, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
+//! assert!(written.ends_with(b"\0\0\0\x04\x01\0\0\0\0"), "SETTINGS are acknowledged");
+//! # Ok::<(), http2::Error>(())
 //! ```
 //!
-//! An `Err` from `receive` is a connection error: GOAWAY is already in the output; flush, then close.
+//! A unary call allocates nothing here: frames are handled where they lie in the caller's buffer, DATA is handed out
+//! as it comes (in pieces if a read cut it), heads are decoded into one buffer that the next head overwrites, small
+//! answers are framed straight into the output. A head that repeats the one before it, byte for byte and with the
+//! same table, is not even decoded.
+//!
+//! What an attacker could make grow is bounded by [`Config`]: windows, header lists, table, streams, queued replies.
+//! Frames that cost us more than they cost the peer draw on two allowances, one for resets and one for frames that
+//! move nothing; time and useful frames give back. A flood ends in GOAWAY(ENHANCE_YOUR_CALM).
+//!
+//! Left out: push, priorities (read and ignored), CONNECT with `:protocol`, 1xx answers, the client's role (`frame`,
+//! `hpack`, `flow`, `streams` and `output` know no role; `server` and `head` do). What a PING costs a client that
+//! sends too many is the owner's policy: it gets every [`Event::Ping`].
 
 mod budget;
 mod config;

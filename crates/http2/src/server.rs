@@ -87,6 +87,7 @@ impl Server {
         config.initial_window = config.initial_window.min(WINDOW_MAX);
         config.connection_window = config.connection_window.clamp(WINDOW_DEFAULT, WINDOW_MAX);
         config.max_frame_size = config.max_frame_size.clamp(FRAME_SIZE_DEFAULT, FRAME_SIZE_MAX);
+        config.output_mark = config.output_mark.max(1);
         let mut output = Output::default();
         put_preface(output.small(), &config);
         Self {
