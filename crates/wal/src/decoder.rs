@@ -16,6 +16,10 @@ const SECTOR_BYTES: u64 = 512;
 const WINDOW_BYTES: u64 = 1 << 20;
 /// More than the longest head of a record: type, checksum, tag and length of the data.
 const RECORD_HEAD_MAX: u64 = 32;
+/// How far behind the end of the log records are looked for that would prove a hole.
+const HOLE_BYTES_MAX: u64 = 1 << 20;
+/// How many records in a row are looked at for that.
+const CHAIN_MAX: usize = 64;
 
 /// A segment to read.
 #[derive(Debug)]
@@ -67,7 +71,8 @@ struct WindowRecord {
 enum Found {
     Record(WindowRecord),
     End,
-    Torn,
+    /// A record that a crash may have left, and its type and its end as far as they can be told.
+    Torn(Option<(RecordType, u64)>),
 }
 
 impl<'a, F: File> Decoder<'a, F> {
@@ -108,7 +113,10 @@ impl<'a, F: File> Decoder<'a, F> {
             self.record_offset = self.offset;
             let record = match self.find()? {
                 Found::Record(record) => record,
-                Found::Torn => return Ok(Next::Torn),
+                Found::Torn(record) => {
+                    self.expect_no_hole(record)?;
+                    return Ok(Next::Torn);
+                }
                 Found::End if self.at + 1 < self.sources.len() => {
                     self.at += 1;
                     self.offset = 0;
@@ -116,7 +124,12 @@ impl<'a, F: File> Decoder<'a, F> {
                     self.is_head_read = false;
                     continue;
                 }
-                Found::End => return Ok(Next::End),
+                Found::End if !self.is_head_read => return Err(self.error(Reason::Torn)),
+                Found::End => {
+                    self.expect_zero_sector()?;
+                    self.expect_no_hole(None)?;
+                    return Ok(Next::End);
+                }
             };
             let number = record.number;
             let kind = RecordType::from_wire(number)
@@ -142,7 +155,8 @@ impl<'a, F: File> Decoder<'a, F> {
             return Ok(Found::End);
         }
         if left < FRAME_BYTES {
-            return self.damaged(0, &(0..0), Reason::Torn);
+            let may_be_torn = self.may_be_torn();
+            return if may_be_torn { Ok(Found::Torn(None)) } else { Err(self.error(Reason::Torn)) };
         }
         let start = self.fill(self.offset, FRAME_BYTES)?;
         let length = self.window.get(start..).and_then(|bytes| bytes.first_chunk::<8>());
@@ -156,7 +170,7 @@ impl<'a, F: File> Decoder<'a, F> {
             let head = left.min(RECORD_HEAD_MAX);
             let start = self.fill(self.offset + FRAME_BYTES, head)?;
             let reason = Reason::TooLong { declared: frame.record, left };
-            return self.damaged(frame.record, &(start..start + head as usize), reason);
+            return self.damaged(frame, &(start..start + head as usize), reason);
         }
 
         // The record fits into the file, so its length fits into memory.
@@ -164,13 +178,13 @@ impl<'a, F: File> Decoder<'a, F> {
         let range = start..start + frame.record as usize;
         let Ok(record) = RawRecord::decode(self.window.get(range.clone()).unwrap_or_default())
         else {
-            return self.damaged(frame.record, &range, Reason::Malformed("walpb.Record"));
+            return self.damaged(frame, &range, Reason::Malformed("walpb.Record"));
         };
         if record.number != RecordType::Crc as i64 {
             let computed = crc32c::crc32c_append(self.crc, record.data);
             if computed != record.crc {
                 let reason = Reason::Crc { expected: record.crc, computed };
-                return self.damaged(frame.record, &range, reason);
+                return self.damaged(frame, &range, reason);
             }
             self.crc = computed;
         }
@@ -187,16 +201,105 @@ impl<'a, F: File> Decoder<'a, F> {
         Ok(Found::Record(record))
     }
 
+    /// Refuses a length of zero with something behind it in the same sector: sectors are written
+    /// whole, so nothing can follow the end of the log there.
+    fn expect_zero_sector(&mut self) -> Result<(), Error> {
+        let len = self.sources.get(self.at).map_or(0, |source| source.len);
+        let end = self.offset.next_multiple_of(SECTOR_BYTES).min(len);
+        let start = self.fill(self.offset, end - self.offset)?;
+        let rest = self.window.get(start..start + (end - self.offset) as usize);
+        if rest.is_some_and(|rest| rest.iter().any(|&byte| byte != 0)) {
+            return Err(self.error(Reason::Malformed("record length")));
+        }
+        Ok(())
+    }
+
+    /// Refuses an end of the log behind which records stand whose existence proves that what is
+    /// missing had been synced: then it is not a torn write, and acknowledged entries are lost.
+    ///
+    /// A save ends with at most one state, and one with entries is synced before the next begins, as
+    /// is a snapshot record.
+    /// DIFF(etcd): etcd cuts all of it off in silence.
+    fn expect_no_hole(&mut self, broken: Option<(RecordType, u64)>) -> Result<(), Error> {
+        let len = self.sources.get(self.at).map_or(0, |source| source.len);
+        let end = len.min(self.offset.saturating_add(HOLE_BYTES_MAX));
+        // What is in the broken record is not looked at if it can be helped: a client may have put
+        // anything there.
+        let first = broken.map(|(kind, _)| kind);
+        let mut offset = broken.map_or(self.offset + FRAME_BYTES, |(_, end)| end);
+        while offset + FRAME_BYTES <= end {
+            let start = self.fill(offset, end - offset)?;
+            let rest = self.window.get(start..start + (end - offset) as usize).unwrap_or_default();
+            let Some(zeros) = rest.iter().position(|&byte| byte != 0) else { break };
+            offset += zeros as u64 / FRAME_BYTES * FRAME_BYTES;
+            let chain = self.chain_at(offset)?;
+            if chain.len() > 1 && is_sync_proven(first.into_iter().chain(chain)) {
+                return Err(self.error(Reason::Hole { next: offset }));
+            }
+            offset += FRAME_BYTES;
+        }
+        Ok(())
+    }
+
+    /// The types of the records from `offset` on, as far as their checksums follow from each other.
+    fn chain_at(&mut self, mut offset: u64) -> Result<Vec<RecordType>, Error> {
+        let mut types = Vec::new();
+        let mut previous = None;
+        while types.len() < CHAIN_MAX {
+            let Some(kind) = self.type_at(offset)? else { break };
+            let frame = self.frame_at(offset)?.unwrap_or(Frame { record: 0, padding: 0 });
+            let start = self.fill(offset + FRAME_BYTES, frame.record)?;
+            let record = self.window.get(start..start + frame.record as usize);
+            let Ok(record) = RawRecord::decode(record.unwrap_or_default()) else { break };
+            let follows = |crc| crc32c::crc32c_append(crc, record.data) == record.crc;
+            if !previous.is_none_or(follows) {
+                break;
+            }
+            previous = Some(record.crc);
+            types.push(kind);
+            offset += FRAME_BYTES + frame.body();
+        }
+        Ok(types)
+    }
+
+    /// The length of the record at `offset`; `None` if it does not fit into the segment.
+    fn frame_at(&mut self, offset: u64) -> Result<Option<Frame>, Error> {
+        let len = self.sources.get(self.at).map_or(0, |source| source.len);
+        let Some(left) = len.checked_sub(offset).and_then(|left| left.checked_sub(FRAME_BYTES))
+        else {
+            return Ok(None);
+        };
+        let start = self.fill(offset, FRAME_BYTES)?;
+        let length = self.window.get(start..).and_then(|bytes| bytes.first_chunk::<8>());
+        let frame = length.map(|length| Frame::decode(*length));
+        Ok(frame.filter(|frame| frame.record > 0 && frame.body() <= left))
+    }
+
+    /// The type of the record at `offset`; `None` if there is none whose two lengths agree.
+    fn type_at(&mut self, offset: u64) -> Result<Option<RecordType>, Error> {
+        let Some(frame) = self.frame_at(offset)? else { return Ok(None) };
+        let len = frame.record.min(RECORD_HEAD_MAX);
+        let start = self.fill(offset + FRAME_BYTES, len)?;
+        let head = self.window.get(start..start + len as usize).unwrap_or_default();
+        Ok(type_of(head, frame.record))
+    }
+
     /// What a broken record means: the end of the log if a crash explains it, else an error.
     ///
     /// `range` is the part of the window that holds what there is of the record.
-    fn damaged(&self, declared: u64, range: &Range<usize>, reason: Reason) -> Result<Found, Error> {
-        let is_last = self.at + 1 == self.sources.len();
+    fn damaged(&self, frame: Frame, range: &Range<usize>, reason: Reason) -> Result<Found, Error> {
         let record = self.window.get(range.clone()).unwrap_or_default();
-        if is_last && self.is_head_read && is_torn(self.offset, declared, record) {
-            return Ok(Found::Torn);
+        if !self.may_be_torn() || !is_torn(self.offset, frame.record, record) {
+            return Err(self.error(reason));
         }
-        Err(self.error(reason))
+        let kind = type_of(record, frame.record);
+        Ok(Found::Torn(kind.map(|kind| (kind, self.offset + FRAME_BYTES + frame.body()))))
+    }
+
+    /// Whether a crash can have broken a record here: the segment is the last, and its head, which
+    /// is synced before the segment gets its name, has been read.
+    fn may_be_torn(&self) -> bool {
+        self.at + 1 == self.sources.len() && self.is_head_read
     }
 
     /// Makes the window hold `len` bytes of the current segment at `offset`, which must lie within
@@ -233,6 +336,20 @@ fn is_torn(frame_offset: u64, declared: u64, record: &[u8]) -> bool {
     (is_short || zeros.is_some()) && is_possible
 }
 
+/// Whether a row of records shows that the first of them had been synced: it goes on behind the end
+/// of a save that had entries, or behind a snapshot.
+fn is_sync_proven(types: impl Iterator<Item = RecordType>) -> bool {
+    let (mut has_entry, mut is_synced) = (false, false);
+    for kind in types {
+        if is_synced || (has_entry && kind == RecordType::Snapshot) {
+            return true;
+        }
+        has_entry |= kind == RecordType::Entry;
+        is_synced = kind == RecordType::Snapshot || (has_entry && kind == RecordType::State);
+    }
+    false
+}
+
 /// Where in `record`, which begins at `offset` of its file, the first sector of zeros begins.
 fn zero_sector(offset: u64, record: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -245,6 +362,14 @@ fn zero_sector(offset: u64, record: &[u8]) -> Option<usize> {
         at = end;
     }
     None
+}
+
+/// The type of a record that begins with `head`, if it gives itself the length that its frame has.
+fn type_of(head: &[u8], declared: u64) -> Option<RecordType> {
+    if inner_length(head) != Some(declared) {
+        return None;
+    }
+    RecordType::from_wire(i64::from(*head.get(1)?))
 }
 
 /// The length that a record gives itself, `Some(0)` if it is none; `None` if `head` ends too early.
