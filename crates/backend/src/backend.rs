@@ -39,13 +39,25 @@ impl Default for Options {
     }
 }
 
+/// The rows of bucket `meta` that say how far entries are applied, 8 bytes big-endian each.
+pub(crate) const CONSISTENT_INDEX_KEY: &[u8] = b"consistent_index";
+pub(crate) const TERM_KEY: &[u8] = b"term";
+
 /// The batch that is being filled, and the view of what lies below it.
 #[derive(Debug)]
 pub struct Backend {
     layers: Arc<RwLock<Layers>>,
     options: Options,
+    /// Writes in the open batch.
     pending: usize,
+    /// When the open batch was first seen to have writes.
+    pending_since: Option<Duration>,
+    /// The batch on its way to the file.
+    in_flight: Option<u64>,
+    batches: u64,
     consistent_index: (u64, u64),
+    /// As in the batch frozen last, or in the file.
+    consistent_index_frozen: (u64, u64),
 }
 
 /// Several writes under one lock: readers see all of them or none, as far as one call of theirs
@@ -63,16 +75,36 @@ impl Backend {
         path: &Path,
         options: Options,
     ) -> Result<(Self, Committer<D>), Error> {
-        let db = bolt::Db::open(disk, path)?;
-        let file = Arc::new(db.begin_read());
-        let layers = Layers { open: Overlay::default(), frozen: None, file };
+        let bolt_options = bolt::Options {
+            no_sync: options.no_sync,
+            map_bytes: options.map_bytes,
+            alloc_bytes: options.alloc_bytes,
+            ..bolt::Options::default()
+        };
+        let db = bolt::Db::open(disk.clone(), path, bolt_options)?;
+        let file = db.begin_read();
+        let mark = |key| -> Result<u64, Error> {
+            let value = file.get(Bucket::Meta.name(), key)?;
+            let number = value.and_then(|value| value.first_chunk().copied());
+            Ok(number.map_or(0, u64::from_be_bytes))
+        };
+        let consistent_index = (mark(CONSISTENT_INDEX_KEY)?, mark(TERM_KEY)?);
+        let mut missing = 0;
+        for bucket in Bucket::ALL {
+            missing += usize::from(file.bucket(bucket.name())?.is_none());
+        }
+        let layers = Layers { open: Overlay::default(), frozen: None, file: Arc::new(file) };
         let backend = Self {
             layers: Arc::new(RwLock::new(layers)),
             options,
-            pending: 0,
-            consistent_index: (0, 0),
+            pending: missing,
+            pending_since: None,
+            in_flight: None,
+            batches: 0,
+            consistent_index,
+            consistent_index_frozen: consistent_index,
         };
-        Ok((backend, Committer::new(db)))
+        Ok((backend, Committer::new(disk, db)))
     }
 
     /// Sets a row.
@@ -122,20 +154,60 @@ impl Backend {
     /// Whether it is time to [`Backend::freeze`]: the open batch is full, or has waited for the
     /// batch interval since it was first seen here, and no frozen batch is on its way.
     pub fn wants_commit(&mut self, now: Duration) -> bool {
-        let _ = now;
+        if self.pending == 0 || self.in_flight.is_some() {
+            return false;
+        }
+        let since = *self.pending_since.get_or_insert(now);
         self.pending >= self.options.batch_limit
+            || now.saturating_sub(since) >= self.options.batch_interval
     }
 
     /// Closes the open batch and hands it out for [`Committer::commit`]; its rows stay visible.
     /// `None` if there is nothing to write, or if a frozen batch is on its way.
     pub fn freeze(&mut self) -> Option<Batch> {
-        None
+        if self.in_flight.is_some() {
+            return None;
+        }
+        if self.consistent_index != self.consistent_index_frozen {
+            let (index, term) = self.consistent_index;
+            let number = |number: u64| Bytes::copy_from_slice(&number.to_be_bytes());
+            let mut writer = self.write();
+            writer.put(Bucket::Meta, CONSISTENT_INDEX_KEY, number(index));
+            writer.put(Bucket::Meta, TERM_KEY, number(term));
+            drop(writer);
+            self.consistent_index_frozen = self.consistent_index;
+        }
+        if self.pending == 0 {
+            return None;
+        }
+        let mut layers = self.layers.write();
+        assert!(layers.frozen.is_none(), "one frozen batch at a time");
+        let successor = layers.open.successor();
+        let rows = Arc::new(std::mem::replace(&mut layers.open, successor));
+        layers.frozen = Some(Arc::clone(&rows));
+        drop(layers);
+        (self.pending, self.pending_since) = (0, None);
+        self.batches += 1;
+        self.in_flight = Some(self.batches);
+        Some(Batch { id: self.batches, rows })
     }
 
     /// Takes the result of a commit or of a defragmentation: readers see the new state of the file
     /// and, for a commit, no frozen batch, from one instant on.
     pub fn committed(&mut self, done: Committed) {
-        let _ = done;
+        let mut layers = self.layers.write();
+        let old_file = std::mem::replace(&mut layers.file, done.file);
+        let old_rows = match done.batch_id {
+            Some(id) => {
+                assert_eq!(self.in_flight, Some(id), "batches are committed as they were frozen");
+                self.in_flight = None;
+                layers.frozen.take()
+            }
+            None => None,
+        };
+        drop(layers);
+        // Freeing ten thousand rows takes a while: not under the lock.
+        drop((old_file, old_rows));
     }
 
     /// The size of the database as etcd reports it: high-water mark times page size, in bytes, as
@@ -145,10 +217,11 @@ impl Backend {
         self.layers.read().file.size()
     }
 
-    /// [`Backend::size`] without the free pages.
+    /// [`Backend::size`] without the free pages. Which pages are free is known from the first
+    /// commit on.
     #[must_use]
     pub fn size_in_use(&self) -> u64 {
-        self.size()
+        self.layers.read().file.size_in_use()
     }
 }
 

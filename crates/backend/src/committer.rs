@@ -1,11 +1,15 @@
 //! The half that writes the file, owned by the commit thread.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use env::Disk;
 
-use crate::Error;
 use crate::overlay::Overlay;
+use crate::{Bucket, Error};
+
+/// How much a transaction of a defragmentation holds in memory.
+const COMPACT_TX_BYTES_MAX: usize = 4 << 20;
 
 /// A frozen batch on its way to the file.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub struct Batch {
 /// defragmentation.
 #[derive(Debug)]
 pub struct Committed {
+    /// The batch that was written; a defragmentation writes none.
     pub(crate) batch_id: Option<u64>,
     pub(crate) file: Arc<bolt::ReadTx>,
 }
@@ -25,27 +30,106 @@ pub struct Committed {
 /// Writes batches into the database file.
 #[derive(Debug)]
 pub struct Committer<D: Disk> {
+    disk: D,
     db: bolt::Db<D>,
 }
 
+impl Batch {
+    /// How many rows the batch sets or removes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the batch has no rows: it may yet make missing buckets.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
 impl<D: Disk> Committer<D> {
-    pub(crate) fn new(db: bolt::Db<D>) -> Self {
-        Self { db }
+    pub(crate) fn new(disk: D, db: bolt::Db<D>) -> Self {
+        Self { disk, db }
     }
 
     /// Writes a batch and makes it durable. After an error the process must stop.
+    ///
+    /// Buckets of [`Bucket::ALL`] that are missing are made, so that a file that etcd opens has
+    /// them all.
     pub fn commit(&mut self, batch: Batch) -> Result<Committed, Error> {
-        let _ = &batch.rows;
-        Ok(Committed { batch_id: Some(batch.id), file: Arc::new(self.db.begin_read()) })
+        let mut tx = self.db.begin_write()?;
+        for bucket in Bucket::ALL {
+            let mut rows = tx.create_bucket_if_missing(bucket.name())?;
+            rows.set_fill_percent(bucket.fill_percent());
+            for (key, value) in batch.rows.rows(bucket).iter_from(b"") {
+                match value {
+                    Some(value) => rows.put(key.as_slice(), value)?,
+                    None => {
+                        rows.delete(key.as_slice())?;
+                    }
+                }
+            }
+        }
+        tx.commit()?;
+        Ok(self.committed(Some(batch.id)))
     }
 
     /// Rewrites the file without its free pages: into `db.tmp.*` beside it, which then takes its
     /// place. Reads go on on the old file until [`Backend::committed`](crate::Backend::committed)
-    /// gets the result.
+    /// gets the result. A batch that is frozen meanwhile is written to the new file.
     ///
     /// If it fails before the new file has taken the old one's place, the new file is removed and
-    /// the old one stays in use; [`Committer::commit`] tells by failing, too, if it did not.
+    /// the old one stays in use; else every later [`Committer::commit`] fails, too.
     pub fn defrag(&mut self) -> Result<Committed, Error> {
-        Ok(Committed { batch_id: None, file: Arc::new(self.db.begin_read()) })
+        let path = self.db.path().to_owned();
+        // One at a time, and a start removes what a crash has left: any name of this form will do.
+        let temporary = path.with_file_name(format!("db.tmp.{}", self.db.begin_read().txid()));
+        match self.rewrite(&temporary) {
+            Ok(mut fresh) => {
+                let renamed = fresh.rename(&path);
+                if renamed.is_ok() || !exists(&self.disk, &temporary)? {
+                    self.db = fresh;
+                } else {
+                    drop(fresh);
+                    self.remove(&temporary)?;
+                }
+                renamed?;
+                Ok(self.committed(None))
+            }
+            Err(err) => {
+                self.remove(&temporary)?;
+                Err(err)
+            }
+        }
     }
+
+    /// Copies the database to `path` and makes the copy durable.
+    fn rewrite(&self, path: &Path) -> Result<bolt::Db<D>, Error> {
+        self.remove(path)?;
+        let options = self.db.options().clone();
+        let no_sync = options.no_sync;
+        let options = bolt::Options { no_sync: true, ..options };
+        let mut fresh = bolt::Db::open(self.disk.clone(), path, options)?;
+        bolt::compact(&self.db.begin_read(), &mut fresh, COMPACT_TX_BYTES_MAX)?;
+        if !no_sync {
+            fresh.sync()?;
+        }
+        Ok(fresh)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), Error> {
+        if !exists(&self.disk, path)? {
+            return Ok(());
+        }
+        self.disk.remove(path).map_err(|source| Error::disk("remove", path, source))
+    }
+
+    fn committed(&self, batch_id: Option<u64>) -> Committed {
+        Committed { batch_id, file: Arc::new(self.db.begin_read()) }
+    }
+}
+
+fn exists<D: Disk>(disk: &D, path: &Path) -> Result<bool, Error> {
+    disk.exists(path).map_err(|source| Error::disk("look for", path, source))
 }

@@ -28,7 +28,7 @@ mod reader;
 pub use backend::{Backend, Options, Writer};
 pub use bucket::Bucket;
 pub use committer::{Batch, Committed, Committer};
-pub use hash::hash;
+pub use hash::{hash, skip_local};
 pub use reader::Reader;
 
 /// Why an operation failed. Every one of them means that the file or the disk is broken: the
@@ -39,13 +39,23 @@ pub enum Error {
     #[error(transparent)]
     Bolt(#[from] bolt::Error),
     /// A disk operation outside the database file failed.
-    #[error("{operation} {path}: {source}")]
+    #[error("{operation} {}: {source}", path.display())]
     Disk {
         /// What was attempted.
         operation: &'static str,
         /// On which file or folder.
-        path: String,
+        path: std::path::PathBuf,
         /// What the system answered.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    pub(crate) fn disk(
+        operation: &'static str,
+        path: &std::path::Path,
+        source: std::io::Error,
+    ) -> Self {
+        Self::Disk { operation, path: path.to_owned(), source }
+    }
 }

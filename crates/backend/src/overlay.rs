@@ -9,6 +9,7 @@ use std::slice;
 use bytes::Bytes;
 
 use crate::Bucket;
+use crate::reader::is_below;
 
 /// The rows of one batch, by bucket.
 #[derive(Debug, Default)]
@@ -56,6 +57,15 @@ impl Overlay {
         &mut self.buckets[bucket as usize]
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buckets.iter().all(Rows::is_empty)
+    }
+
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.iter().map(Rows::len).sum()
+    }
+
     /// An empty overlay with room for as many rows as `self` got, so that a steady load does not
     /// grow its vectors anew for every batch.
     pub(crate) fn successor(&self) -> Self {
@@ -68,8 +78,12 @@ impl Overlay {
 }
 
 impl Rows {
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.run.is_empty() && self.rest.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.run.len() + self.rest.len()
     }
 
     pub(crate) fn set(&mut self, key: &[u8], value: Option<Bytes>) {
@@ -102,6 +116,26 @@ impl Rows {
             Err(_) if self.rest.is_empty() => None,
             Err(_) => self.rest.get(key).map(Option::as_ref),
         }
+    }
+
+    /// The rows with keys from `from` on and below `to`, until `limit` of them are not deletions:
+    /// more cannot be among the first `limit` rows of a read through this overlay.
+    pub(crate) fn clone_range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Vec<(Key, Option<Bytes>)> {
+        let mut out = Vec::new();
+        let mut left = limit;
+        for (key, value) in self.iter_from(from) {
+            if left == 0 || !is_below(key.as_slice(), to) {
+                break;
+            }
+            left -= usize::from(value.is_some());
+            out.push((key.clone(), value.clone()));
+        }
+        out
     }
 
     /// The rows with keys from `from` on, ascending.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use crate::overlay::{Key, Overlay};
+use crate::overlay::Overlay;
 use crate::{Bucket, Error};
 
 /// What a read looks at, youngest first.
@@ -28,6 +28,96 @@ pub struct Reader {
     layers: Arc<RwLock<Layers>>,
 }
 
+/// The layers that never change, once taken: no lock is needed to read them.
+#[derive(Debug)]
+struct Below {
+    frozen: Option<Arc<Overlay>>,
+    file: Arc<bolt::ReadTx>,
+}
+
+/// Where a row was found.
+#[derive(Debug)]
+enum Found<'a> {
+    Memory(&'a Bytes),
+    File(&'a [u8]),
+    Nothing,
+}
+
+/// The file's rows of a range, the head of them read ahead.
+#[derive(Debug)]
+struct FileRows<'a> {
+    cursor: Option<bolt::Cursor<'a>>,
+    head: Option<bolt::Item<'a>>,
+    to: &'a [u8],
+}
+
+impl Layers {
+    fn below(&self) -> Below {
+        Below { frozen: self.frozen.clone(), file: Arc::clone(&self.file) }
+    }
+}
+
+impl Below {
+    fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Found<'_>, Error> {
+        if let Some(row) = self.frozen.as_ref().and_then(|frozen| frozen.rows(bucket).get(key)) {
+            return Ok(row.map_or(Found::Nothing, Found::Memory));
+        }
+        Ok(self.file.get(bucket.name(), key)?.map_or(Found::Nothing, Found::File))
+    }
+}
+
+impl Found<'_> {
+    fn as_deref(&self) -> Option<&[u8]> {
+        match self {
+            Self::Memory(value) => Some(value),
+            Self::File(value) => Some(value),
+            Self::Nothing => None,
+        }
+    }
+}
+
+impl<'a> FileRows<'a> {
+    fn seek(
+        file: &'a bolt::ReadTx,
+        bucket: Bucket,
+        from: &[u8],
+        to: &'a [u8],
+    ) -> Result<Self, Error> {
+        let mut cursor = file.cursor(bucket.name())?;
+        let head = match &mut cursor {
+            Some(cursor) => cursor.seek(from)?,
+            None => None,
+        };
+        let mut rows = Self { cursor, head, to };
+        rows.cut();
+        Ok(rows)
+    }
+
+    fn head(&self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        self.head.map(|item| (item.key, Some(item.value)))
+    }
+
+    /// Goes on if the head has this key.
+    fn next_if(&mut self, key: &[u8]) -> Result<(), Error> {
+        if self.head.is_some_and(|head| head.key == key)
+            && let Some(cursor) = &mut self.cursor
+        {
+            self.head = cursor.next()?;
+            self.cut();
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self) {
+        self.head = self.head.filter(|item| is_below(item.key, self.to));
+    }
+}
+
+/// Whether a key lies before the end of a range; an empty end is none.
+pub(crate) fn is_below(key: &[u8], to: &[u8]) -> bool {
+    to.is_empty() || key < to
+}
+
 impl Reader {
     pub(crate) fn new(layers: Arc<RwLock<Layers>>) -> Self {
         Self { layers }
@@ -39,12 +129,13 @@ impl Reader {
         if let Some(row) = layers.open.rows(bucket).get(key) {
             return Ok(row.cloned());
         }
-        let (frozen, file) = (layers.frozen.clone(), Arc::clone(&layers.file));
+        let below = layers.below();
         drop(layers);
-        if let Some(row) = frozen.as_ref().and_then(|frozen| frozen.rows(bucket).get(key)) {
-            return Ok(row.cloned());
-        }
-        Ok(file.get(bucket.name(), key)?.map(Bytes::copy_from_slice))
+        Ok(match below.get(bucket, key)? {
+            Found::Memory(value) => Some(value.clone()),
+            Found::File(value) => Some(Bytes::copy_from_slice(value)),
+            Found::Nothing => None,
+        })
     }
 
     /// Looks up many rows of one moment and calls `visit` for each, in the order of `keys`, with
@@ -57,7 +148,27 @@ impl Reader {
         keys: &[(Bucket, K)],
         mut visit: impl FnMut(usize, Option<&[u8]>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let _ = (keys, &mut visit);
+        let layers = self.layers.read();
+        let open: Vec<Option<Option<Bytes>>> = if layers.open.is_empty() {
+            Vec::new()
+        } else {
+            let row = |(bucket, key): &(Bucket, K)| {
+                let row = layers.open.rows(*bucket).get(key.as_ref());
+                row.map(|value| value.cloned())
+            };
+            keys.iter().map(row).collect()
+        };
+        let below = layers.below();
+        drop(layers);
+        for (index, (bucket, key)) in keys.iter().enumerate() {
+            let flow = match open.get(index) {
+                Some(Some(row)) => visit(index, row.as_deref()),
+                _ => visit(index, below.get(*bucket, key.as_ref())?.as_deref()),
+            };
+            if flow.is_break() {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -73,7 +184,38 @@ impl Reader {
         limit: usize,
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let _ = (bucket, from, to, limit, &mut visit, Key::new(b""));
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let layers = self.layers.read();
+        let open = layers.open.rows(bucket).clone_range(from, to, limit);
+        let below = layers.below();
+        drop(layers);
+
+        let mut open =
+            open.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
+        let frozen = below.frozen.as_ref().map(|frozen| frozen.rows(bucket).iter_from(from));
+        let mut frozen = frozen
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.as_slice(), value.as_deref()))
+            .take_while(|(key, _)| is_below(key, to))
+            .peekable();
+        let mut file = FileRows::seek(&below.file, bucket, from, to)?;
+        let mut left = limit;
+        while left > 0 {
+            // The least key of the three; where it is in several, the youngest row counts.
+            let heads = [open.peek().copied(), frozen.peek().copied(), file.head()];
+            let Some(key) = heads.iter().flatten().map(|(key, _)| *key).min() else { break };
+            let youngest = heads.iter().flatten().find(|(head, _)| *head == key);
+            let value = youngest.and_then(|(_, value)| *value);
+            open.next_if(|(head, _)| *head == key);
+            frozen.next_if(|(head, _)| *head == key);
+            file.next_if(key)?;
+            let Some(value) = value else { continue };
+            left -= 1;
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
         Ok(())
     }
 
