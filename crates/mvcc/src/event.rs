@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::key_value::KeyValueRef;
 use bytes::Bytes;
 
 /// What happened to a key.
@@ -22,7 +23,7 @@ pub struct Event {
     /// `mod_revision`.
     pub kv: Bytes,
     /// The serialized `KeyValue` before the change; `None` if there was none, or if nobody wanted
-    /// it when the change was made.
+    /// it when the change was made (see [`EventBatch::with_prev`]).
     pub prev_kv: Option<Bytes>,
 }
 
@@ -30,7 +31,7 @@ impl Event {
     /// The key, a slice of [`Event::kv`].
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        &[]
+        key_of(&self.kv)
     }
 }
 
@@ -41,4 +42,11 @@ pub struct EventBatch {
     pub revision: i64,
     /// At least one.
     pub events: Arc<[Event]>,
+    /// Whether each event has its `prev_kv`, if there was a row before.
+    pub with_prev: bool,
+}
+
+/// The key of a row that this crate wrote or has checked.
+pub(crate) fn key_of(kv: &[u8]) -> &[u8] {
+    KeyValueRef::decode(kv).expect("a row was checked when it came in").key
 }

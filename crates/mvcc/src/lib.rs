@@ -10,9 +10,12 @@
 mod compact;
 mod event;
 mod hash;
+mod index;
 mod range;
 mod reader;
+mod restore;
 mod rev;
+mod shared;
 mod store;
 mod txn;
 pub mod watch;

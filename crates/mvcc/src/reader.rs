@@ -1,74 +1,111 @@
 //! Reads from any thread.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::{Error, KvHash, RangeArgs, RangeChunk, RangeResult};
+use crate::range::View;
+use crate::shared::Shared;
+use crate::{Error, KvHash, RangeArgs, RangeChunk, RangeResult, hash};
 
 /// A view of the store that may be cloned and used from any thread, beside the writes.
+///
+/// Every call sees one revision. A compaction that is asked for meanwhile waits with removing rows
+/// until the call is over, so an answer is complete or [`Error::Compacted`].
 #[derive(Clone, Debug)]
 pub struct Reader {
-    backend: backend::Reader,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) backend: backend::Reader,
 }
 
 impl Reader {
-    pub(crate) fn new(backend: backend::Reader) -> Self {
-        Self { backend }
-    }
-
     /// The revision of the last finished transaction.
     #[must_use]
     pub fn current_revision(&self) -> i64 {
-        1
+        self.shared.current()
     }
 
     /// The compact revision, -1 if the store was never compacted.
     #[must_use]
     pub fn compact_revision(&self) -> i64 {
-        -1
+        self.shared.compact()
+    }
+
+    /// How many keys the index holds, those included that are deleted but not yet compacted.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.shared.index.read().len()
     }
 
     /// Reads a range and hands each row to `sink`: a serialized `mvccpb.KeyValue`.
     ///
-    /// `sink` has seen no row when an error is returned, but for a failing disk.
+    /// # Errors
+    /// [`Error::Compacted`] and [`Error::Future`], before `sink` has seen a row; others end the
+    /// process.
     pub fn range(
         &self,
         args: &RangeArgs<'_>,
         mut sink: impl FnMut(&[u8]),
     ) -> Result<RangeResult, Error> {
-        let _ = (&self.backend, args, &mut sink);
-        Err(Error::Future)
+        let _guard = self.shared.enter();
+        self.view().range(args, &mut sink)
     }
 
-    /// Reads up to `limit` rows of `key..range_end` in key order at `revision` (0: the current one,
-    /// which the answer names, for the following chunks).
+    /// Reads one chunk of a range stream: up to `args.limit` rows in key order, with `args.key`
+    /// where the chunk starts, and `args.revision` pinned by the caller after the first chunk.
+    /// Sort, filters and `count_only` are not looked at. Nothing behind the chunk is counted.
+    ///
+    /// # Errors
+    /// As [`Reader::range`].
     pub fn range_chunk(
         &self,
-        key: &[u8],
-        range_end: &[u8],
-        revision: i64,
-        limit: usize,
+        args: &RangeArgs<'_>,
         mut sink: impl FnMut(&[u8]),
     ) -> Result<RangeChunk, Error> {
-        let _ = (key, range_end, revision, limit, &mut sink);
-        Err(Error::Future)
+        let _guard = self.shared.enter();
+        self.view().range_chunk(args, &mut sink)
     }
 
     /// One row at the current revision.
+    ///
+    /// # Errors
+    /// If the backend fails.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let _ = key;
-        Ok(None)
+        let _guard = self.shared.enter();
+        let view = self.view();
+        view.row_at(key, view.current)
     }
 
     /// The hash of the key space at `revision`, 0 for the current one, and the current revision.
-    /// It reads every row: not for a thread that has others waiting.
+    /// It reads every row: not for a thread that has others waiting. At the revision of one of the
+    /// last compactions, it is the hash that the compaction computed.
+    ///
+    /// # Errors
+    /// As [`Reader::range`].
     pub fn hash_kv(&self, revision: i64) -> Result<(KvHash, i64), Error> {
-        let _ = revision;
-        Err(Error::Future)
+        let cached =
+            self.shared.hashes.read().iter().find(|hash| hash.revision == revision).copied();
+        if let Some(cached) = cached {
+            return Ok((cached, self.shared.current()));
+        }
+        let _guard = self.shared.enter();
+        hash::hash_kv(&self.view(), revision)
     }
 
     /// The hashes of the last compactions, oldest first; at most 10.
     #[must_use]
     pub fn compaction_hashes(&self) -> Vec<KvHash> {
-        Vec::new()
+        self.shared.hashes.read().clone()
+    }
+
+    /// What a read that has entered sees.
+    pub(crate) fn view(&self) -> View<'_> {
+        let mut current = self.shared.current();
+        // A compaction to a revision younger than the one just read must not refuse a read of the
+        // current one.
+        while self.shared.compact() > current {
+            current = self.shared.current();
+        }
+        View { shared: &self.shared, backend: &self.backend, current }
     }
 }

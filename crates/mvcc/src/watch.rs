@@ -3,6 +3,18 @@
 //! [`Hub`] is a state machine: commands of the front door and events of apply go in, responses for
 //! the streams come out. It runs on a thread of its own, reads the store only for watchers that
 //! are behind, and never waits.
+//!
+//! A watcher is *synced*, in a group that is looked up by key for each event, or *behind*, to be
+//! brought forward from the store some at a time, or *stalled*, behind on a stream that has too
+//! many responses on their way. No event is kept in memory for a watcher that is not synced.
+//!
+//! The hub's own revision is that of the last batch from apply. Watchers catch up to it and not to
+//! the store's, which may be ahead: so a stream's responses never go back.
+
+mod catch_up;
+mod group;
+mod hub;
+mod interval;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +22,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Event, EventBatch, Reader};
+pub use hub::Hub;
+
+use crate::Event;
 
 /// A stream of watch requests and responses; chosen by the front door, which keeps the number of
 /// its core in the high bits.
@@ -23,11 +37,13 @@ pub struct Options {
     pub progress_notify_interval: Duration,
     /// From which each stream's deviation of up to 10 % from the interval is drawn.
     pub seed: u64,
+    /// How many responses to a stream may be on their way before its watchers fall behind.
+    pub outstanding_max: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { progress_notify_interval: Duration::from_secs(600), seed: 0 }
+        Self { progress_notify_interval: Duration::from_secs(600), seed: 0, outstanding_max: 128 }
     }
 }
 
@@ -153,75 +169,23 @@ impl WantPrev {
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
-/// All watchers of a member.
-#[derive(Debug)]
-pub struct Hub {
-    reader: Reader,
-    want_prev: WantPrev,
-}
-
-impl Hub {
-    /// A hub without watchers, at the reader's current revision.
-    #[must_use]
-    pub fn new(options: Options, reader: Reader) -> Self {
-        let _ = options;
-        Self { reader, want_prev: WantPrev::default() }
-    }
-
-    /// For apply: whether events shall carry the row before.
-    #[must_use]
-    pub fn want_prev(&self) -> WantPrev {
-        self.want_prev.clone()
-    }
-
-    /// Takes a command.
-    pub fn command(&mut self, command: Command, out: &mut Vec<Response>) {
-        let _ = (command, out);
-    }
-
-    /// Takes the changes of the next revision. If revisions were left out, the watchers catch up
-    /// from the store; a revision that was seen already is ignored.
-    pub fn notify(&mut self, batch: &EventBatch, out: &mut Vec<Response>) {
-        let _ = (batch, out);
-    }
-
-    /// Events up to `revision` may have been left out (the queue from apply was full, or a snapshot
-    /// was installed): the watchers catch up from the store.
-    pub fn missed(&mut self, revision: i64) {
-        let _ = revision;
-    }
-
-    /// The store was replaced by a snapshot: reads go to `reader` from now on, and the watchers
-    /// catch up from it.
-    pub fn restored(&mut self, reader: Reader) {
-        self.reader = reader;
-    }
-
-    /// Lets some of the watchers that are behind catch up. Call it while [`Hub::has_work`].
-    ///
-    /// # Errors
-    /// If the backend fails; the caller stops the process.
-    pub fn sync(&mut self, now: Duration, out: &mut Vec<Response>) -> Result<(), crate::Error> {
-        let _ = (now, out);
-        Ok(())
-    }
-
-    /// Whether a watcher is behind that could catch up now.
-    #[must_use]
-    pub fn has_work(&self) -> bool {
-        false
-    }
-
-    /// Sends the notices of progress that are due. Call it at [`Hub::next_tick`], or more often.
-    pub fn tick(&mut self, now: Duration, out: &mut Vec<Response>) {
-        let _ = (now, out);
-    }
-
-    /// When [`Hub::tick`] has something to do.
-    #[must_use]
-    pub fn next_tick(&self) -> Option<Duration> {
-        None
-    }
+/// How many there are of what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Streams.
+    pub streams: usize,
+    /// Watchers that have not been canceled.
+    pub watchers: usize,
+    /// Those among them that are behind the store.
+    pub slow_watchers: usize,
 }
