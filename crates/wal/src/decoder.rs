@@ -289,7 +289,8 @@ impl<'a, F: File> Decoder<'a, F> {
     /// `range` is the part of the window that holds what there is of the record.
     fn damaged(&self, frame: Frame, range: &Range<usize>, reason: Reason) -> Result<Found, Error> {
         let record = self.window.get(range.clone()).unwrap_or_default();
-        if !self.may_be_torn() || !is_torn(self.offset, frame.record, record) {
+        let is_short = matches!(reason, Reason::TooLong { .. });
+        if !self.may_be_torn() || !is_torn(self.offset, frame.record, record, is_short) {
             return Err(self.error(reason));
         }
         let kind = type_of(record, frame.record);
@@ -321,14 +322,14 @@ impl<'a, F: File> Decoder<'a, F> {
     }
 }
 
-/// Whether a crash explains a record that cannot be read, of which `record` is what there is.
+/// Whether a crash explains a record that cannot be read, of which `record` is the begin at least;
+/// `is_short`: the file ends before it does.
 ///
 /// A write that was not synced may be missing from the file, or have sectors that are still zero.
 /// But lengths are never torn, and the length is there twice: in the frame, and, counted from
 /// within, in the record. If the two disagree, bits have changed and no crash did it.
 /// DIFF(etcd): etcd does not compare the lengths, and cuts off what comes after a changed one.
-fn is_torn(frame_offset: u64, declared: u64, record: &[u8]) -> bool {
-    let is_short = (record.len() as u64) < declared;
+fn is_torn(frame_offset: u64, declared: u64, record: &[u8], is_short: bool) -> bool {
     let zeros = zero_sector(frame_offset + FRAME_BYTES, record);
     let readable = zeros.unwrap_or(record.len());
     let head = record.get(..readable).unwrap_or_default();

@@ -1,0 +1,7 @@
+//! The log and the snapshot files on a disk in memory.
+
+mod crash;
+mod format;
+mod log;
+mod snap;
+mod support;
