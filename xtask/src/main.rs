@@ -1,1 +1,73 @@
-fn main() {}
+//! `cargo xtask`: the tasks of this repository, the same at home as in CI.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "reports for people to read")]
+
+mod bench;
+mod conformance;
+mod raft_scripts;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "usage: cargo xtask TASK
+  ci                  everything that must be green, as CI runs it
+  tidy                rules of this repository that neither rustc nor clippy knows
+  conformance [...]   the official clients, tools and files of etcd against ours
+  bench [...]         etcd and ours under the same load
+  raft-scripts DIR    replay etcd's raft scripts against the crate raft";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let task = args.first().map_or("help", String::as_str);
+    let rest = args.get(1..).unwrap_or_default();
+    let result = match task {
+        "ci" => ci(),
+        "tidy" => tidy(),
+        "conformance" => conformance::run(rest).map(|outcome| outcome.success()),
+        "bench" => bench::run(rest).map(|outcome| outcome.success()),
+        "raft-scripts" => raft_scripts(rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(true)
+        }
+        _ => Err(format!("no task {task}\n{USAGE}")),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where the workspace lies.
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+fn ci() -> Result<bool, String> {
+    let script = root().join(".ci/run");
+    let status = Command::new("bash").arg(&script).current_dir(root()).status();
+    status.map(|status| status.success()).map_err(|err| format!("{}: {err}", script.display()))
+}
+
+fn tidy() -> Result<bool, String> {
+    let findings = tidy::run(&root()).map_err(|err| format!("tidy: {err}"))?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    println!("tidy: {} findings", findings.len());
+    Ok(findings.is_empty())
+}
+
+fn raft_scripts(args: &[String]) -> Result<bool, String> {
+    let [folder] = args else { return Err(USAGE.to_owned()) };
+    let result = raft_scripts::run(Path::new(folder), &mut std::io::stdout());
+    result
+        .map(|(passed, failed)| passed > 0 && failed == 0)
+        .map_err(|err| format!("{folder}: {err}"))
+}
