@@ -373,6 +373,28 @@ mod tests {
     }
 
     #[test]
+    fn a_table_may_be_filled_to_the_last_byte() {
+        check(
+            68,
+            &[
+                ("4001 6101 62", "a: b\n[34] a=b"),
+                ("4001 6301 64", "c: d\n[68] c=d | a=b"),
+                ("4001 6500", "e: \n[67] e= | c=d"),
+            ],
+        );
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_insertions() {
+        let mut decoder = Decoder::new(4096);
+        let block = [&[0x40, 1, b'a', 100][..], &[b'x'; 100]].concat();
+        for _ in 0..10_000 {
+            decoder.decode(&block, |_| {}).expect("a good block");
+        }
+        assert!(decoder.memory() < 32 << 10, "{}", decoder.memory());
+    }
+
+    #[test]
     fn a_name_may_come_from_the_entry_it_evicts() {
         check(40, &[("4001 6101 62", "a: b\n[34] a=b"), ("7e 0163", "a: c\n[34] a=c")]);
     }

@@ -32,8 +32,8 @@ pub(super) struct Inbound {
     decoder: Decoder,
     head: RequestHead,
     trailers: RequestHead,
-    /// The block that `head` was decoded from, and the table's generation then and after. The same block again,
-    /// with the same table, is the same head: clients repeat themselves.
+    /// The block that `head` was decoded from, and the table's generation then. The same block again, with the same
+    /// table, is the same head: clients repeat themselves.
     head_block: Vec<u8>,
     head_generation: Option<u64>,
 }
@@ -126,10 +126,10 @@ impl Inbound {
         let verdict = builder.finish();
         if is_request {
             self.head_generation = None;
-            let repeats = verdict.is_ok() && self.decoder.generation() == generation;
-            if repeats && block.len() <= REPEATED_BLOCK_MAX {
+            if verdict.is_ok() && block.len() <= REPEATED_BLOCK_MAX {
                 self.head_block.clear();
                 self.head_block.extend_from_slice(block);
+                // A block that changed the table does not find this generation again, and is decoded.
                 self.head_generation = Some(generation);
             }
         }

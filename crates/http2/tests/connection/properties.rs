@@ -23,6 +23,12 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(|(id, flags, block)| wire::frame(wire::HEADERS, flags | 4, id, &block)),
         6 => (stream.clone(), flags.clone(), vec(any::<u8>(), 0..300))
             .prop_map(|(id, flags, body)| wire::frame(wire::DATA, flags, id, &body)),
+        2 => (stream.clone(), any::<bool>(), vec(any::<u8>(), 0..20), 0u8..20).prop_map(
+            |(id, end, body, padding)| {
+                let payload = [&[padding][..], &body, &vec![0; usize::from(padding)]].concat();
+                wire::frame(wire::DATA, 8 | u8::from(end), id, &payload)
+            }
+        ),
         2 => (stream.clone(), number.clone()).prop_map(|(id, code)| wire::reset(id, code)),
         2 => (stream.clone(), number.clone()).prop_map(|(id, by)| wire::window_update(id, by)),
         1 => (0u16..8, number).prop_map(|(key, value)| {

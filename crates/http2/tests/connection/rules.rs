@@ -148,6 +148,11 @@ fn section_6_1_padding() {
         &[call(1, 0), data(1, PADDED | END_STREAM, b"\x00")],
         &["> headers 1 POST /a", "> data 1 \"\" END"],
     );
+    let mut peer = Peer::new(&Config::default(), &[]);
+    let bytes = [call(1, 0), data(1, PADDED | END_STREAM, b"\x02abc\0\0")].concat();
+    let (first, last) = bytes.split_at(bytes.len() - 1);
+    assert_eq!(peer.feed(first), "> headers 1 POST /a\n> data 1 \"abc\" END");
+    assert_eq!(peer.turn(last), "", "the end is told once");
     check_fatal(&[call(1, 0), data(1, PADDED, b"\x03\0\0")], 1, "padding longer than its frame");
     check_fatal(&[call(1, 0), data(1, PADDED, b"")], 6, "DATA frame too short");
     check_fatal(&[data(0, 0, b"a")], 1, "DATA on a stream that is not open");
