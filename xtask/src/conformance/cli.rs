@@ -114,11 +114,7 @@ fn execute(
 }
 
 /// The lease id in the answer, in its two notations: hexadecimal as etcdctl prints it and decimal as JSON has it.
-fn remember(
-    known: &mut Vec<(String, String)>,
-    name: &str,
-    output: &Output,
-) -> Result<(), String> {
+fn remember(known: &mut Vec<(String, String)>, name: &str, output: &Output) -> Result<(), String> {
     let text = output.text();
     let is_id = |word: &&str| word.len() == 16 && word.chars().all(|c| c.is_ascii_hexdigit());
     let word = text.split([' ', '\n']).find(is_id);
@@ -171,7 +167,8 @@ fn parse(script: &str) -> Result<Vec<Step>, String> {
         if let Some(head) = text.strip_suffix("<<") {
             text = head;
             loop {
-                let (_, line) = lines.next().ok_or_else(|| format!("line {}: no end", step.line))?;
+                let (_, line) =
+                    lines.next().ok_or_else(|| format!("line {}: no end", step.line))?;
                 if line == "<<" {
                     break;
                 }
@@ -184,7 +181,8 @@ fn parse(script: &str) -> Result<Vec<Step>, String> {
             text = head;
         }
         if let Some((head, count)) = text.rsplit_once(" %lines=") {
-            step.lines = Some(count.trim().parse().map_err(|e| format!("line {}: {e}", step.line))?);
+            step.lines =
+                Some(count.trim().parse().map_err(|e| format!("line {}: {e}", step.line))?);
             text = head;
         }
         step.words = words(text);
@@ -218,7 +216,9 @@ mod tests {
 
     #[test]
     fn a_script_is_read_line_by_line() {
-        let steps = parse("# note\nctl put a ''\nctl txn -w json <<\nx\n\n<<\nctl watch 'a b' %lines=3\nctl l => L\n");
+        let steps = parse(
+            "# note\nctl put a ''\nctl txn -w json <<\nx\n\n<<\nctl watch 'a b' %lines=3\nctl l => L\n",
+        );
         let word = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
         let step = |line, text: &str, words| Step {
             line,

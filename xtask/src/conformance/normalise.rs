@@ -88,7 +88,11 @@ fn sizes(text: &str) -> String {
             out.push_str("~Z\t");
             line = rest;
         }
-        if !line.contains("kB") && !line.contains("MB") && !line.contains('─') && !line.contains('%') {
+        if !line.contains("kB")
+            && !line.contains("MB")
+            && !line.contains('─')
+            && !line.contains('%')
+        {
             out.push_str(line);
             continue;
         }

@@ -31,14 +31,14 @@ type env struct {
 func main() {
 	binary := flag.String("server", "", "server binary")
 	work := flag.String("work", "", "folder for data")
-	only := flag.String("only", "", "comma separated names of cases")
+	only := flag.String("only", "", "names of cases, separated by semicolons")
 	flag.Parse()
 	suite := &harness.Suite{Binary: *binary, Work: *work, Only: map[string]bool{}}
 	if *binary == "" || *work == "" {
-		fmt.Fprintln(os.Stderr, "usage: clientcheck -server BINARY -work DIR [-only CASE,...]")
+		fmt.Fprintln(os.Stderr, "usage: clientcheck -server BINARY -work DIR [-only CASE;...]")
 		os.Exit(2)
 	}
-	for _, name := range strings.FieldsFunc(*only, func(r rune) bool { return r == ',' }) {
+	for _, name := range strings.FieldsFunc(*only, func(r rune) bool { return r == ';' }) {
 		suite.Only[name] = true
 	}
 	suite.Groups(

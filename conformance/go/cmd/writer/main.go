@@ -98,7 +98,7 @@ func (l *load) work(ctx context.Context, random *rand.Rand, worker int) {
 		if done := l.done.Add(1); l.ops > 0 && done > l.ops {
 			return
 		}
-		call, cancel := context.WithTimeout(ctx, 3*time.Second)
+		call, cancel := context.WithTimeout(ctx, 2*time.Second)
 		key := fmt.Sprintf("w/%02d/%04d", worker, random.IntN(400))
 		var err error
 		switch n := random.IntN(100); {
