@@ -573,13 +573,14 @@ impl Hub {
 
     /// Whether nothing is left to be answered.
     fn answer_stream_progress(&mut self, stream: usize, out: &mut Vec<Response>) -> bool {
-        let future = |watcher: &Watcher| watcher.start_revision > self.revision;
+        let asked_for = self.streams[stream].progress_revision;
+        let future = |watcher: &Watcher| watcher.start_revision > asked_for;
         let none = self.living(stream).next().is_none();
         if none || self.living(stream).any(future) {
             return true;
         }
         let told = self.living(stream).all(|watcher| watcher.has_heard(self.revision));
-        if !told || self.revision < self.streams[stream].progress_revision {
+        if !told || self.revision < asked_for {
             return false;
         }
         while self.streams[stream].progress_requests > 0 {

@@ -1,0 +1,7 @@
+//! Tests of the store and the hub over a real backend on a disk in memory.
+
+mod harness;
+mod model;
+mod script;
+mod store;
+mod watch;
