@@ -18,6 +18,11 @@ use crate::{
 };
 use receive::Inbound;
 
+/// What a DATA frame of ours gives back to the allowance for frames that move nothing: a client may answer it with
+/// two WINDOW_UPDATEs and a PING that measures the round trip.
+const SENT_DATA_RETURNS: u32 = 4;
+/// What HEADERS and DATA of the peer give back.
+const RECEIVED_RETURNS: u32 = 2;
 /// What the PING of a graceful drain carries, to tell its answer from others.
 const DRAIN_PING: [u8; 8] = *b"drain\0\0\0";
 const LAST_STREAM_ANY: u32 = (1 << 31) - 1;
@@ -84,7 +89,7 @@ impl Server {
     /// what the protocol allows are brought into it.
     pub fn new(config: &Config) -> Self {
         let mut config = config.clone();
-        config.initial_window = config.initial_window.min(WINDOW_MAX);
+        config.initial_window = config.initial_window.clamp(1, WINDOW_MAX);
         config.connection_window = config.connection_window.clamp(WINDOW_DEFAULT, WINDOW_MAX);
         config.max_frame_size = config.max_frame_size.clamp(FRAME_SIZE_DEFAULT, FRAME_SIZE_MAX);
         config.output_mark = config.output_mark.max(1);

@@ -1,7 +1,7 @@
 //! Taking input: frames are handled where they lie in the caller's buffer; only what a read cut in two is kept.
 //! DATA is handed out as it comes and never kept at all.
 
-use super::{DRAIN_PING, Pending, Server, Shutdown};
+use super::{DRAIN_PING, Pending, RECEIVED_RETURNS, Server, Shutdown};
 use crate::{
     Config, Error, ErrorCode, Event, RequestHead, StreamId,
     flow::WINDOW_MAX,
@@ -411,7 +411,7 @@ impl Server {
                 stream.receiving = !end;
                 stream.length_left = length;
                 self.streams.insert(stream);
-                self.idle_frames.give_back(2);
+                self.idle_frames.give_back(RECEIVED_RETURNS);
                 return Ok(Some(Notice::Headers { stream: id, end }));
             }
         }
@@ -482,7 +482,7 @@ impl Server {
         };
         match fault {
             None if header.length == 0 && !end => self.take_idle_frames(1)?,
-            None => self.idle_frames.give_back(2),
+            None => self.idle_frames.give_back(RECEIVED_RETURNS),
             Some(ErrorCode::NO_ERROR) => self.take_idle_frames(1)?,
             Some(code) => self.fail_stream(id, code)?,
         }

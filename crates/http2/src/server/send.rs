@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Pending, Server};
+use super::{Pending, SENT_DATA_RETURNS, Server};
 use crate::{
     ErrorCode, Field, Output, StreamId,
     frame::{self, HEADER_LEN, flag, kind},
@@ -105,7 +105,7 @@ impl Server {
         let out = self.output.small();
         frame::put_header(out, length, kind::DATA, end_flag(end), id);
         out.extend_from_slice(data);
-        self.idle_frames.give_back(1);
+        self.idle_frames.give_back(SENT_DATA_RETURNS);
         if end {
             self.finish_answer(slot);
         }
@@ -152,7 +152,7 @@ impl Server {
         let end = last && matches!(stream.queue.end, End::Data);
         frame::put_header(self.output.small(), length, kind::DATA, end_flag(end), id);
         self.streams.pop_to(slot, length, &mut self.output);
-        self.idle_frames.give_back(1);
+        self.idle_frames.give_back(SENT_DATA_RETURNS);
         let stream = self.streams.at(slot);
         if stream.above_mark && stream.queue.len() <= self.config.writable_mark {
             stream.above_mark = false;

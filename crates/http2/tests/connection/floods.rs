@@ -190,3 +190,26 @@ fn pings_with_data_beside_them_are_no_flood() {
     }
     assert!(peer.server.memory() < 64 << 10);
 }
+
+#[test]
+fn window_updates_for_each_frame_that_we_send_are_no_flood() {
+    let mut peer = Peer::new(&config(), &[]);
+    peer.feed(&call(1, END_STREAM));
+    peer.server.send_headers(StreamId(1), 200, &[], false);
+    for _ in 0..10_000 {
+        peer.server.send_data(StreamId(1), b"event", false);
+        peer.take();
+        let read = [window_update(1, 5), window_update(0, 5), frame(PING, 0, 0, b"bdp-ping")];
+        assert!(!peer.feed(&read.concat()).contains('!'));
+    }
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    let mut peer = Peer::new(&config(), &[]);
+    assert!(peer.server.memory() < 2048, "{}", peer.server.memory());
+    peer.feed(&call(1, END_STREAM));
+    peer.server.send_headers(StreamId(1), 200, &[], true);
+    peer.take();
+    assert!(peer.server.memory() < 4096, "{}", peer.server.memory());
+}
