@@ -4,8 +4,6 @@
 //! server process per operation, its anonymous memory with many keys, and the times of a first start and of a restart
 //! after SIGKILL.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report for people to read")]
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -116,7 +114,7 @@ struct Side {
 ///
 /// # Errors
 /// A wrong argument, a missing tool, or a server that does not start; a load that fails is counted in the outcome.
-pub fn run(args: &[String]) -> Result<Outcome, String> {
+pub(crate) fn run(args: &[String]) -> Result<Outcome, String> {
     let options = parse(args)?;
     let mut outcome = Outcome::default();
     let tools = tools::prepare(&mut outcome.skipped)?;

@@ -4,8 +4,6 @@
 //! `cli` runs one script of etcdctl and etcdutl commands twice, `client` runs a Go program on etcd's client library,
 //! `files` passes data directories between the servers, `bad` sends bad input.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report for people to read")]
-
 mod bad;
 mod cli;
 mod client;
@@ -25,20 +23,20 @@ const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|cli
 
 /// What a run found.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Cases that held.
-    pub passed: usize,
+    pub(crate) passed: usize,
     /// Cases that did not.
-    pub failed: usize,
+    pub(crate) failed: usize,
     /// What could not be run on this machine, and why.
-    pub skipped: Vec<String>,
+    pub(crate) skipped: Vec<String>,
 }
 
 impl Outcome {
     /// Whether the caller may exit with 0: nothing failed and, where the environment says `CI=true`, nothing was
     /// skipped.
     #[must_use]
-    pub fn success(&self) -> bool {
+    pub(crate) fn success(&self) -> bool {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
         self.failed == 0 && (self.skipped.is_empty() || !ci)
     }
@@ -86,7 +84,7 @@ impl Outcome {
 ///
 /// # Errors
 /// A wrong argument, or a machine on which nothing can be run.
-pub fn run(args: &[String]) -> Result<Outcome, String> {
+pub(crate) fn run(args: &[String]) -> Result<Outcome, String> {
     let (ours, parts) = parse(args)?;
     let mut outcome = Outcome::default();
     let begun = Instant::now();
@@ -167,9 +165,9 @@ pub(crate) fn our_binary(given: Option<PathBuf>) -> Result<PathBuf, String> {
     }
     eprintln!("conformance: cargo build --release --bin etcd");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(tools::root()).args(["build", "--release", "--bin", "etcd"]);
+    cargo.current_dir(crate::root()).args(["build", "--release", "--bin", "etcd"]);
     process::run(&mut cargo, b"", Duration::from_secs(3600))?.success("cargo build")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = tools::root().join(target.as_deref().unwrap_or(Path::new("target")));
+    let target = crate::root().join(target.as_deref().unwrap_or(Path::new("target")));
     Ok(target.join("release/etcd"))
 }

@@ -23,12 +23,11 @@ import (
 
 var nextPort atomic.Int32
 
-func init() { nextPort.Store(int32(os.Getpid() % 8000)) }
-
-// FreePort finds a loopback port below the ephemeral range.
+// FreePort finds a loopback port below the ephemeral range. Processes that run side by side look in blocks of their own.
 func FreePort() int {
+	block := 12000 + os.Getpid()%80*100
 	for {
-		port := 12000 + int(nextPort.Add(1))%8000
+		port := block + int(nextPort.Add(1))%100
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			listener.Close()

@@ -119,15 +119,15 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
 }
 
 /// A port of the loopback address on which nobody listens. Ports come from below the ephemeral range, so that no
-/// outgoing connection takes one between this call and the server's bind.
+/// outgoing connection takes one between this call and the server's bind; runs side by side look in different blocks.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
-    const SPAN: u16 = 12_000;
+    const BLOCK: u16 = 100;
+    const BLOCKS: u32 = 120;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % u32::from(SPAN)) as u16;
+    let block = FIRST + (std::process::id() % BLOCKS) as u16 * BLOCK;
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (start.wrapping_add(step)) % SPAN;
+        let port = block + NEXT.fetch_add(1, Ordering::Relaxed) % BLOCK;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

@@ -44,15 +44,10 @@ impl Tools {
     }
 }
 
-pub(crate) fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
-}
-
 /// Builds what is missing. The first time takes minutes, later a second. `skipped` collects what cannot be had here.
 pub(crate) fn prepare(skipped: &mut Vec<String>) -> Result<Tools, String> {
-    let source = root().join("conformance");
-    let cache = root().join("target/conformance");
+    let source = crate::root().join("conformance");
+    let cache = crate::root().join("target/conformance");
     let tools = Tools {
         source: source.clone(),
         work: cache.join("work"),

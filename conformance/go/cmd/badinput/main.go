@@ -97,7 +97,7 @@ func main() {
 	watchCases(e)
 	tlsCases(e)
 	suite.Case("memory stays bounded", func(t *harness.T) {
-		if memory := server.Memory(); memory > 2<<30 {
+		if memory := server.Memory(); memory > 3<<30 {
 			t.Fatalf("%d MB resident after all cases", memory>>20)
 		}
 	})
