@@ -24,6 +24,10 @@ pub enum ConfChangeError {
     /// Nobody would be left to decide.
     #[error("removed all voters")]
     RemovedAllVoters,
+    /// The change is part of a snapshot that this member has accepted since the entry was handed out, and that is
+    /// not installed yet. The configuration in force is the snapshot's; the application's state is about to be.
+    #[error("superseded by a snapshot that is being installed")]
+    Superseded,
     /// A stored configuration contradicts itself.
     #[error("{0}")]
     Inconsistent(String),

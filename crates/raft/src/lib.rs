@@ -8,6 +8,8 @@ mod error;
 mod log;
 mod logger;
 pub mod pb;
+#[cfg(test)]
+mod properties;
 pub mod quorum;
 mod raft;
 mod raw_node;

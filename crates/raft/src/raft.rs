@@ -220,10 +220,20 @@ impl<S: Storage> Raft<S> {
             Err(ConfigError::OutOfRange { id, name, index, low, high })
         };
         if !hard_state.is_empty() {
-            check("state.commit", hard_state.commit, self.log.committed, last.index)?;
-            self.log.committed = hard_state.commit;
-            self.term = hard_state.term;
-            self.vote = hard_state.vote;
+            // A crash between the installation of a snapshot and the saving of the hard state leaves an older one.
+            // What the snapshot holds is committed, and this member has not voted in its term.
+            //
+            // DIFF(etcd): there the member panics.
+            let HardState { mut term, mut vote, mut commit } = hard_state;
+            let snapshot_term = self.log.term_or_zero(self.log.committed);
+            if commit < self.log.committed && term < snapshot_term {
+                (term, vote) = (snapshot_term, NONE);
+            }
+            commit = commit.max(self.log.committed);
+            check("state.commit", commit, self.log.committed, last.index)?;
+            self.log.committed = commit;
+            self.term = term;
+            self.vote = vote;
         }
         if self.config.applied > 0 {
             check("applied", self.config.applied, self.log.applied, self.log.committed)?;

@@ -27,7 +27,8 @@ use crate::tracker::Progress;
 /// writes (thesis §10.2.1), a follower must not.
 ///
 /// With `async_storage_writes` the fields other than `messages`, `read_states` and `soft_state` are only for
-/// information: `messages` says it all.
+/// information: `messages` says it all. A snapshot then may be installed while older entries still wait to be
+/// applied; whoever applies must skip those up to its index.
 #[derive(Clone, Debug, Default)]
 pub struct Ready {
     /// Leader and role, when either has changed.
@@ -45,7 +46,9 @@ pub struct Ready {
     /// Messages to send.
     pub messages: Vec<Message>,
     /// Whether what is to be persisted must be durable before `messages` are sent. False when just the commit
-    /// index has changed, which is safe to lose.
+    /// index has changed, which is safe to lose, but not to overtake: entries that are made durable later must
+    /// take the commit index with them. (A member that has a second configuration change in its log but has
+    /// forgotten that the first is committed could win an election in a configuration long gone.)
     pub must_sync: bool,
 }
 
@@ -84,7 +87,7 @@ struct Handed {
 /// any call see whether [`has_ready`](Self::has_ready), and handle the [`Ready`].
 #[derive(Debug)]
 pub struct RawNode<S> {
-    raft: Raft<S>,
+    pub(crate) raft: Raft<S>,
     async_storage_writes: bool,
     prev_soft_state: SoftState,
     prev_hard_state: HardState,
@@ -208,7 +211,8 @@ impl<S: Storage> RawNode<S> {
     /// Puts a committed change into force. Must be called for each committed change that the application does
     /// not refuse, when it applies the entry. Returns the configuration to store with the next snapshot.
     ///
-    /// An error means that the change is impossible, which the leader prevents unless told not to.
+    /// `Superseded` can happen with `async_storage_writes` and may be ignored. Any other error means that the change
+    /// is impossible, which the leader prevents unless told not to.
     pub fn apply_conf_change(
         &mut self,
         change: &ConfChangeV2,

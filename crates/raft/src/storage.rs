@@ -61,7 +61,7 @@ pub(crate) fn limit_size<'a>(
 }
 
 /// A [`Storage`] in memory. etcd keeps one in front of its write-ahead log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryStorage {
     hard_state: HardState,
     snapshot: Snapshot,

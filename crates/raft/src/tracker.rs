@@ -116,6 +116,10 @@ impl ProgressTracker {
         self.votes.entry(id).or_insert(granted);
     }
 
+    pub(crate) fn has_vote_of(&self, id: u64) -> bool {
+        self.votes.get(&id) == Some(&true)
+    }
+
     /// Votes granted, votes rejected, and the outcome.
     pub(crate) fn tally_votes(&self) -> (usize, usize, VoteResult) {
         let cast = self

@@ -262,8 +262,11 @@ impl<S: Storage> Raft<S> {
             VoteResult::Won if self.state == StateType::PreCandidate => {
                 self.campaign(Campaign::Election);
             }
-            // The configuration may have changed since the election began.
-            VoteResult::Won if self.trk.progress.contains(id) => {
+            // Its own vote must be among them, and so be durable. A leader elected by others only could crash,
+            // forget the term, be elected in it again by the very same votes, and replace its own entries.
+            //
+            // DIFF(etcd): there any quorum will do, which `async_storage_writes` makes unsafe.
+            VoteResult::Won if self.trk.has_vote_of(id) && self.trk.progress.contains(id) => {
                 self.become_leader();
                 self.broadcast_append();
             }

@@ -13,6 +13,12 @@ impl<S: Storage> Raft<S> {
         &mut self,
         change: &ConfChangeV2,
     ) -> Result<ConfState, ConfChangeError> {
+        // No entry is handed out while a snapshot waits, so this one was handed out before and the snapshot has it.
+        //
+        // DIFF(etcd): there the change is made once more, on top of the snapshot's configuration.
+        if self.log.has_next_or_in_progress_snapshot() {
+            return Err(ConfChangeError::Superseded);
+        }
         let changer = Changer { tracker: &self.trk, last_index: self.log.last_index() };
         let (config, progress) = changer.change(change)?;
         Ok(self.switch_to_config(config, progress))
