@@ -198,6 +198,7 @@ impl Applier {
                 self.commits.defragmented(result, out);
             }
             Input::Leadership(term) => self.leadership(term, now, out),
+            Input::Stop => {}
         }
         self.settle(now, out);
     }
@@ -223,6 +224,24 @@ impl Applier {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.commits.is_compacting()
+    }
+
+    /// The last batch, to be written before the process ends. `None` if there is nothing left to
+    /// write or another batch has not arrived yet; see [`Applier::is_committing`].
+    #[must_use]
+    pub fn close(&mut self) -> Option<backend::Batch> {
+        if self.is_committing() {
+            return None;
+        }
+        let batch = self.backend.freeze()?;
+        self.commits.frozen(self.applied.0);
+        Some(batch)
+    }
+
+    /// Whether a batch is on its way into the file.
+    #[must_use]
+    pub fn is_committing(&self) -> bool {
+        self.commits.is_frozen()
     }
 
     fn apply(&mut self, entry: &Entry, now: Duration, out: &mut Output) {
@@ -270,6 +289,7 @@ impl Applier {
             self.conf_state = self.cluster.conf_state();
             self.cluster.save_conf_state(&mut self.backend);
         }
+        self.stats.cluster_changes += 1;
         out.conf_changes.push(change.to_v2());
         if change.id >> 48 == self.options.member_id & 0xffff {
             let revision = self.store.revision();

@@ -100,6 +100,11 @@ impl Commits {
         }
     }
 
+    /// Whether a batch is on its way.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen_index.is_some()
+    }
+
     /// The batch on its way has arrived.
     pub(crate) fn committed(&mut self) {
         if let Some(index) = self.frozen_index.take() {

@@ -22,6 +22,27 @@ pub(crate) const CORRUPT: i32 = pb::AlarmType::Corrupt as i32;
 /// is a flag of that member, so this only keeps a damaged entry from taking all memory.
 const TXN_OPS_MAX: usize = 1 << 20;
 
+/// Whether this release knows how to apply a request. Authentication and downgrades come later: a
+/// log that holds them can't be applied without them.
+#[must_use]
+pub fn is_supported(op: OpRef<'_>) -> bool {
+    matches!(
+        op,
+        OpRef::Range(_)
+            | OpRef::Put(_)
+            | OpRef::DeleteRange(_)
+            | OpRef::Txn(_)
+            | OpRef::Compaction(_)
+            | OpRef::LeaseGrant(_)
+            | OpRef::LeaseRevoke(_)
+            | OpRef::LeaseCheckpoint(_)
+            | OpRef::Alarm(_)
+            | OpRef::ClusterVersionSet(_)
+            | OpRef::ClusterMemberAttrSet(_)
+            | OpRef::DowngradeVersionTest(_)
+    )
+}
+
 type Applied = Result<Outcome, api::Error>;
 
 impl Applier {
@@ -35,9 +56,24 @@ impl Applier {
         out: &mut Output,
     ) -> Option<Applied> {
         let op = request.op?;
-        if let Err(err) = self.check_alarms(op, source) {
-            return Some(Err(err));
-        }
+        let applied = match self.check_alarms(op, source) {
+            Ok(()) => self.dispatch(request.id, op, source, is_local, now, out),
+            Err(err) => Some(Err(err)),
+        };
+        let succeeded = !matches!(applied, Some(Err(_)));
+        self.stats.count_op(op_name(op), succeeded);
+        applied
+    }
+
+    fn dispatch(
+        &mut self,
+        id: u64,
+        op: OpRef<'_>,
+        source: &Bytes,
+        is_local: bool,
+        now: Duration,
+        out: &mut Output,
+    ) -> Option<Applied> {
         Some(match op {
             OpRef::Put(message) => self.put(decoded(PutRequestRef::decode(message)), out),
             OpRef::DeleteRange(message) => {
@@ -53,7 +89,7 @@ impl Applier {
                 match self.compact(compaction.revision) {
                     Ok(()) if compaction.physical => {
                         if is_local {
-                            self.commits.wait_for_compaction(request.id, compaction.revision);
+                            self.commits.wait_for_compaction(id, compaction.revision);
                         }
                         return None;
                     }
@@ -81,11 +117,13 @@ impl Applier {
                 };
                 self.cluster.set_version(version, &mut self.backend);
                 cluster::save_storage_version(Some(version), &mut self.backend);
+                self.stats.cluster_changes += 1;
                 Ok(self.done())
             }
             OpRef::ClusterMemberAttrSet(message) => {
                 let set = decoded(api::membershippb::ClusterMemberAttrSetRequest::decode(message));
                 let attributes = set.member_attributes.unwrap_or_default();
+                self.stats.cluster_changes += 1;
                 self.cluster.update_attributes(
                     set.member_id,
                     cluster::Attributes {
@@ -96,8 +134,6 @@ impl Applier {
                 );
                 Ok(self.done())
             }
-            // Authentication and downgrades are not part of this release: nobody can have proposed
-            // them here, and a log that holds them can't be applied without them.
             OpRef::DowngradeVersionTest(_) => Ok(self.done()),
             other => panic!("request {} is not supported yet by this server", other.number()),
         })
@@ -145,6 +181,7 @@ impl Applier {
         let cost = quota::put_cost(request.key, request.value);
         let fits = self.fits(cost);
         self.stats.puts += 1;
+        self.stats.put_bytes += (request.key.len() + request.value.len()) as u64;
         let mut txn = self.store.begin(&mut self.backend, self.want_prev.get());
         let result = kv::put(&mut txn, &mut self.lessor, &request.into());
         let events = txn.finish();
@@ -274,6 +311,7 @@ impl Applier {
             // The front door refuses an unknown action; in the log it must not stop the member.
             Err(_) => Vec::new(),
         };
+        self.stats.alarm_changes += 1;
         let alarms =
             affected.into_iter().map(|(member_id, alarm)| Alarm { member_id, alarm }).collect();
         Ok(Outcome::Alarm { revision: self.store.revision(), alarms })
@@ -296,6 +334,26 @@ impl Applier {
         };
         self.propose(OpRef::Alarm(&request.encode_to_vec()), out);
         Err(api::Error::NoSpace)
+    }
+}
+
+/// The name under which the metrics count a request.
+fn op_name(op: OpRef<'_>) -> &'static str {
+    match op {
+        OpRef::Range(_) => "Range",
+        OpRef::Put(_) => "Put",
+        OpRef::DeleteRange(_) => "DeleteRange",
+        OpRef::Txn(_) => "Txn",
+        OpRef::Compaction(_) => "Compaction",
+        OpRef::LeaseGrant(_) => "LeaseGrant",
+        OpRef::LeaseRevoke(_) => "LeaseRevoke",
+        OpRef::LeaseCheckpoint(_) => "LeaseCheckpoint",
+        OpRef::Alarm(_) => "Alarm",
+        OpRef::ClusterVersionSet(_) => "ClusterVersionSet",
+        OpRef::ClusterMemberAttrSet(_) => "ClusterMemberAttrSet",
+        OpRef::DowngradeInfoSet(_) => "DowngradeInfoSet",
+        OpRef::Authenticate(_) => "Authenticate",
+        _ => "unknown",
     }
 }
 

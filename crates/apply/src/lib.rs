@@ -22,11 +22,12 @@ pub mod quota;
 mod stats;
 mod txn;
 
-pub use applier::{Applier, Options};
+pub use applier::{Applier, Options, RestoreError};
 pub use compactor::AutoCompaction;
+pub use execute::is_supported;
 pub use message::{
     Alarm, Answer, Command, Input, LeaseTtl, OpOutcome, Outcome, Output, RangeOutcome, Reply,
     SnapshotView, TxnOutcome,
 };
-pub use stats::Stats;
+pub use stats::{OPS, Stats};
 pub use txn::{evaluate_read_only, is_read_only, is_serializable};

@@ -22,6 +22,8 @@ pub enum Input {
     Defragmented(Result<backend::Committed, String>),
     /// This member became leader (`Some(term)`) or ceased to be (`None`).
     Leadership(Option<u64>),
+    /// Nothing more will be applied; see [`crate::Applier::close`].
+    Stop,
 }
 
 /// A question that only the owner of the state can answer and that changes nothing replicated.

@@ -1,3 +1,108 @@
-//! The `etcd` binary: flags to configuration to a running member.
+//! The `etcd` binary: flags, environment and file to a configuration, and a member that runs until
+//! a signal comes.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 
-fn main() {}
+mod file;
+mod goflag;
+mod help;
+mod notify;
+mod options;
+mod signals;
+mod table;
+
+use std::process::ExitCode;
+
+use server::Member;
+use tracing::{error, info, warn};
+
+use crate::goflag::UsageError;
+use crate::options::{Options, Refusal, Request};
+
+/// Go's exit code for a command line that can't be parsed.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_else(|| "etcd".to_owned());
+    let arguments: Vec<String> = arguments.collect();
+    if let Some(command @ ("gateway" | "grpc-proxy")) = arguments.first().map(String::as_str) {
+        eprintln!("etcd {command} is not supported yet by this server");
+        return ExitCode::FAILURE;
+    }
+    let environment: Vec<(String, String)> =
+        std::env::vars().filter(|(key, _)| key.starts_with("ETCD_")).collect();
+    match options::read(&arguments, &environment) {
+        Ok(Request::Version) => {
+            print!("{}", help::version());
+            ExitCode::SUCCESS
+        }
+        Ok(Request::Run(options)) => run(&program, &arguments, *options),
+        Err(Refusal::Usage(UsageError::Help)) => {
+            println!("{}", help::help());
+            ExitCode::SUCCESS
+        }
+        Err(Refusal::Usage(UsageError::Message(message))) => {
+            eprintln!("{message}\n{}", help::usage());
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(Refusal::Fatal(message)) => {
+            let _ = server::log::init(&server::log::LogOptions::default());
+            let (message, variable) = message.split_once('\0').unwrap_or((&message, ""));
+            error!(level = "fatal", "environment-variable" = variable, "{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
+    if let Err(err) = server::log::init(&options.log) {
+        eprintln!("cannot open the log: {err}");
+        return ExitCode::FAILURE;
+    }
+    for warning in &options.warnings {
+        let (message, variable) = warning.split_once('\0').unwrap_or((warning, ""));
+        warn!("environment-variable" = variable, "{message}");
+    }
+    info!(args = format!("{:?}", [&[program.to_owned()], arguments].concat()), "Running: ");
+    if let Some(why) = &options.invalid {
+        error!(error = why.as_str(), "failed to verify flags");
+        return ExitCode::FAILURE;
+    }
+    let config = options.config;
+    info!(
+        "etcd-version" = server::ETCD_VERSION,
+        "git-sha" = help::GIT_SHA,
+        "quorate-version" = env!("CARGO_PKG_VERSION"),
+        name = config.name.as_str(),
+        "data-dir" = %config.data_dir().display(),
+        "listen-client-urls" = format!("{:?}", texts(&config.listen_client_urls)),
+        "listen-peer-urls" = format!("{:?}", texts(&config.listen_peer_urls)),
+        "starting an etcd server"
+    );
+    let member = match Member::start(&config) {
+        Ok(member) => member,
+        Err(err) => {
+            let text = err.to_string();
+            error!(error = text.as_str(), "bootstrap failed");
+            error!(level = "fatal", error = text.as_str(), "discovery failed");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut signals = match signals::Signals::new() {
+        Ok(signals) => signals,
+        Err(err) => {
+            error!(level = "fatal", error = %err, "cannot wait for signals");
+            return ExitCode::FAILURE;
+        }
+    };
+    notify::ready();
+    let signal = signals.wait();
+    info!(signal = signal.name(), "received signal; shutting down");
+    notify::stopping();
+    member.stop();
+    signal.raise()
+}
+
+fn texts(urls: &[server::Url]) -> Vec<String> {
+    urls.iter().map(ToString::to_string).collect()
+}

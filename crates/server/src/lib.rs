@@ -1,1 +1,44 @@
-//! Configuration, listeners, threads and queues: starts and stops a member.
+//! What it is: a member put together: configuration, data directory, listeners, threads and queues.
+//! What it never does: decide anything about the state; what needs a unit test belongs further down.
+//! Entry types: [`Config`], [`Member::start`], [`Member::stop`]; [`log`] for the process log.
+//! Owner: the caller's thread, until the member is stopped; all other threads are started here.
+//! How to test it: `cargo test -p server`; members are started on free ports and asked by clients.
+//!
+//! ```no_run
+//! let config = server::Config { data_dir: "one.etcd".into(), ..server::Config::default() };
+//! let member = server::Member::start(&config)?;
+//! println!("serving on {:?}", member.client_addresses());
+//! member.stop();
+//! # Ok::<(), server::StartError>(())
+//! ```
+
+mod apply_thread;
+mod boot;
+mod commit_thread;
+mod config;
+mod consensus_thread;
+mod disk_thread;
+mod error;
+mod fatal;
+mod listen;
+pub mod log;
+mod member;
+mod publish;
+mod queues;
+mod url;
+mod watch_thread;
+
+pub use apply::AutoCompaction;
+pub use config::{Config, DEFAULT_QUOTA_BYTES, FeatureGates, parse_bool};
+pub use error::StartError;
+pub use member::Member;
+pub use url::Url;
+
+/// The release of etcd that this server stands in for.
+pub const ETCD_VERSION: &str = "3.7.3";
+
+/// The same as a number to compare.
+pub const VERSION: cluster::Version = cluster::Version::new(3, 7, 3);
+
+/// What etcd's metrics and `--version` call the toolchain; tools parse the form, not the value.
+pub const GO_VERSION: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));

@@ -1,0 +1,238 @@
+//! The apply thread: committed entries to state, and what that brings about to everybody else.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::time::Duration;
+
+use apply::{Applier, Input, Output};
+use bytes::Bytes;
+use env::Clock;
+use raft::ConfChangeV2;
+use replica::{Event, Proposal};
+use rpc::{Delivery, Inbox, SERVER_CORE, WatchInput};
+use tracing::{info, warn};
+
+use crate::commit_thread::CommitInput;
+use crate::publish::Publisher;
+use crate::queues::APPLY_BATCH_MAX;
+
+/// How often the applier looks at what is due, at rest and while it compacts.
+const TICK_IDLE: Duration = Duration::from_millis(50);
+
+/// What consensus is to be told. It is merged while consensus has no room, because apply must not
+/// wait for consensus while consensus waits for apply.
+#[derive(Debug, Default)]
+struct Unsent {
+    /// The applied index that consensus knows.
+    told: u64,
+    index: Option<u64>,
+    conf_changes: Vec<ConfChangeV2>,
+    snapshot: Option<raft::Snapshot>,
+    proposals: Vec<Bytes>,
+}
+
+/// What the thread owns.
+pub(crate) struct ApplyThread<C> {
+    pub(crate) applier: Applier,
+    pub(crate) clock: C,
+    pub(crate) busy_tick: Duration,
+    pub(crate) warning_duration: Duration,
+    pub(crate) inputs: Receiver<Input>,
+    pub(crate) consensus: SyncSender<Event>,
+    pub(crate) commit: Sender<CommitInput>,
+    pub(crate) watch: SyncSender<WatchInput>,
+    pub(crate) inboxes: Arc<[Arc<Inbox>]>,
+    pub(crate) publisher: Publisher,
+}
+
+impl<C: Clock> ApplyThread<C> {
+    /// Runs until [`Input::Stop`], then writes what is still in memory into the backend's file.
+    pub(crate) fn run(mut self) {
+        let mut out = Output::default();
+        let mut unsent = Unsent::default();
+        let mut events = Vec::new();
+        let mut next_tick = self.clock.now_mono();
+        let mut is_stopping = false;
+        while !is_stopping {
+            let mut wait = next_tick.saturating_sub(self.clock.now_mono());
+            if !unsent.is_empty() || !events.is_empty() {
+                wait = wait.min(Duration::from_millis(1));
+            }
+            match self.inputs.recv_timeout(wait) {
+                Ok(input) => is_stopping |= self.handle(input, &mut out),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let mut taken = 1;
+            while taken < APPLY_BATCH_MAX
+                && let Ok(input) = self.inputs.try_recv()
+            {
+                is_stopping |= self.handle(input, &mut out);
+                taken += 1;
+            }
+            let now = self.clock.now_mono();
+            if now >= next_tick {
+                self.applier.tick(now, &mut out);
+                next_tick = now + if self.applier.is_busy() { self.busy_tick } else { TICK_IDLE };
+            }
+            self.dispatch(&mut out, &mut unsent, &mut events);
+        }
+        self.close(&mut out);
+    }
+
+    /// Applies one input; whether it is the last.
+    fn handle(&mut self, input: Input, out: &mut Output) -> bool {
+        let is_last = matches!(input, Input::Stop);
+        let begin = self.clock.now_mono();
+        let entries = if let Input::Entries(entries) = &input { entries.len() } else { 0 };
+        self.applier.handle(input, begin, out);
+        let took = self.clock.now_mono() - begin;
+        if entries > 0 {
+            self.publisher.applied(&self.applier, entries, took);
+            if took > self.warning_duration {
+                self.publisher.metrics.server_slow_apply_total.inc();
+                warn!(
+                    took = format!("{took:?}"),
+                    "expected-duration" = format!("{:?}", self.warning_duration),
+                    entries,
+                    "apply request took too long"
+                );
+            }
+        }
+        // Several inputs may each freeze a batch only if the one before has arrived, so at most
+        // one is here at a time.
+        if let Some(batch) = out.commit.take() {
+            let _ = self.commit.send(CommitInput::Commit(batch));
+        }
+        if std::mem::take(&mut out.defragment) {
+            self.publisher.state.defragmenting.store(true, Ordering::Relaxed);
+            let _ = self.commit.send(CommitInput::Defragment);
+        }
+        is_last
+    }
+
+    fn dispatch(
+        &mut self,
+        out: &mut Output,
+        unsent: &mut Unsent,
+        events: &mut Vec<Arc<mvcc::EventBatch>>,
+    ) {
+        if let Some(batch) = out.commit.take() {
+            let _ = self.commit.send(CommitInput::Commit(batch));
+        }
+        self.publisher.publish(&self.applier);
+        // Events go first: who reads an answer and then watches must not see its own write again.
+        events.append(&mut out.events);
+        if !events.is_empty() {
+            self.send_events(events);
+        }
+        self.deliver_replies(out);
+        for (token, answer) in out.answers.drain(..) {
+            if matches!(answer, apply::Answer::Defragmented(_)) {
+                self.publisher.state.defragmenting.store(false, Ordering::Relaxed);
+            }
+            if let Some(inbox) = self.inboxes.get((token >> 48) as usize) {
+                inbox.push(Delivery::Answer { token, answer });
+            }
+        }
+        unsent.take(out, self.applier.applied_index());
+        unsent.send(&self.consensus);
+    }
+
+    fn send_events(&self, events: &mut Vec<Arc<mvcc::EventBatch>>) {
+        match self.watch.try_send(WatchInput::Events(std::mem::take(events))) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            // The hub notices what was left out by the gap before the last one, and reads it from
+            // the store.
+            Err(TrySendError::Full(WatchInput::Events(unsent))) => {
+                events.extend(unsent.last().cloned())
+            }
+            Err(TrySendError::Full(WatchInput::Commands(_))) => unreachable!("events were sent"),
+        }
+    }
+
+    /// All answers of a batch reach a core at once.
+    fn deliver_replies(&self, out: &mut Output) {
+        if out.replies.is_empty() {
+            return;
+        }
+        let mut by_core: Vec<Vec<apply::Reply>> = Vec::new();
+        by_core.resize_with(self.inboxes.len(), Vec::new);
+        for reply in out.replies.drain(..) {
+            if let Some(replies) = by_core.get_mut(usize::from(rpc::core_of(reply.id))) {
+                replies.push(reply);
+            }
+        }
+        for (inbox, replies) in self.inboxes.iter().zip(by_core) {
+            if !replies.is_empty() {
+                inbox.push(Delivery::Replies(replies));
+            }
+        }
+    }
+
+    /// The log would bring back what is still in memory; a clean stop spares the next start that.
+    fn close(mut self, out: &mut Output) {
+        loop {
+            if let Some(batch) = self.applier.close() {
+                let _ = self.commit.send(CommitInput::Commit(batch));
+            } else if !self.applier.is_committing() {
+                break;
+            }
+            while let Ok(input) = self.inputs.recv() {
+                let is_commit = matches!(input, Input::Committed(_));
+                if is_commit {
+                    self.applier.handle(input, self.clock.now_mono(), out);
+                    break;
+                }
+            }
+        }
+        info!("applied-index" = self.applier.applied_index(), "stopped applying");
+    }
+}
+
+impl Unsent {
+    fn is_empty(&self) -> bool {
+        self.index.is_none()
+            && self.conf_changes.is_empty()
+            && self.snapshot.is_none()
+            && self.proposals.is_empty()
+    }
+
+    fn take(&mut self, out: &mut Output, applied: u64) {
+        if applied != self.told || out.snapshot.is_some() {
+            self.index = Some(applied);
+        }
+        self.conf_changes.append(&mut out.conf_changes);
+        if out.snapshot.is_some() {
+            self.snapshot = out.snapshot.take();
+        }
+        self.proposals.append(&mut out.proposals);
+    }
+
+    fn send(&mut self, consensus: &SyncSender<Event>) {
+        if let Some(index) = self.index.take() {
+            let event = Event::Applied {
+                index,
+                conf_changes: std::mem::take(&mut self.conf_changes),
+                snapshot: self.snapshot.take(),
+            };
+            if let Err(TrySendError::Full(Event::Applied { index, conf_changes, snapshot })) =
+                consensus.try_send(event)
+            {
+                *self = Self { index: Some(index), conf_changes, snapshot, ..std::mem::take(self) };
+                return;
+            }
+            self.told = index;
+        }
+        if self.proposals.is_empty() {
+            return;
+        }
+        let id = u64::from(SERVER_CORE) << 44;
+        let proposals =
+            self.proposals.iter().map(|data| Proposal { id, data: data.clone() }).collect();
+        if !matches!(consensus.try_send(Event::Propose(proposals)), Err(TrySendError::Full(_))) {
+            self.proposals.clear();
+        }
+    }
+}

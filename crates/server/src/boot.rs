@@ -1,0 +1,248 @@
+//! From a data directory, new or old, to the parts of a member.
+
+use std::path::{Path, PathBuf};
+
+use api::internal::InternalRequestRef;
+use backend::{Backend, Bucket, Committer};
+use bytes::Bytes;
+use cluster::{Cluster, InitialCluster};
+use env::Disk;
+use raft::{ConfState, Peer};
+use replica::Boot;
+use tracing::{info, warn};
+use wal::snap::Snapshotter;
+use wal::{SnapshotRecord, Wal};
+
+use crate::Config;
+use crate::error::StartError;
+
+/// Permissions of directories that etcd makes.
+const DIR_MODE: u32 = 0o700;
+
+/// The parts that a data directory gives.
+#[derive(Debug)]
+pub(crate) struct Loaded<D: Disk> {
+    pub(crate) member_id: u64,
+    pub(crate) cluster: Cluster,
+    pub(crate) backend: Backend,
+    pub(crate) committer: Committer<D>,
+    pub(crate) log: Wal<D>,
+    pub(crate) snapshotter: Snapshotter<D>,
+    pub(crate) wal_dir: PathBuf,
+    pub(crate) boot: Boot,
+    pub(crate) conf_state: ConfState,
+    pub(crate) snapshot_index: u64,
+}
+
+/// Opens or makes the directory.
+pub(crate) fn load<D: Disk>(disk: &D, config: &Config) -> Result<Loaded<D>, StartError> {
+    let member_dir = config.data_dir().join("member");
+    let snap_dir = member_dir.join("snap");
+    let wal_dir = config.wal_dir.clone().unwrap_or_else(|| member_dir.join("wal"));
+    make_dir(disk, &config.data_dir())?;
+    make_dir(disk, &snap_dir)?;
+    if let Some(parent) = wal_dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_dir(disk, parent)?;
+    }
+    let snapshotter = Snapshotter::new(disk.clone(), &snap_dir);
+    for name in snapshotter.remove_orphans()? {
+        info!(path = %snap_dir.join(&name).display(), "removed orphaned temporary file");
+    }
+    let has_log = wal::exists(disk, &wal_dir)?;
+    let db = snap_dir.join("db");
+    let is_new_db = !disk.exists(&db).map_err(|err| StartError::disk("stat", &db, err))?;
+    let (backend, committer) = open_backend(disk, &db, has_log, config)?;
+    info!(path = %db.display(), "opened backend db");
+    let paths = Paths { snapshotter, wal_dir };
+    if has_log {
+        restart(disk, config, paths, backend, committer)
+    } else {
+        let mut backend = backend;
+        if is_new_db {
+            // etcd's auth store begins at revision 1 even while it is off.
+            backend.put(
+                Bucket::Auth,
+                b"authRevision",
+                Bytes::copy_from_slice(&1_u64.to_be_bytes()),
+            );
+        }
+        found(disk, config, paths, backend, committer)
+    }
+}
+
+struct Paths<D: Disk> {
+    snapshotter: Snapshotter<D>,
+    wal_dir: PathBuf,
+}
+
+fn make_dir<D: Disk>(disk: &D, path: &Path) -> Result<(), StartError> {
+    if !disk.exists(path).map_err(|err| StartError::data_dir(path, &err))? {
+        disk.create_dir_all(path, DIR_MODE).map_err(|err| StartError::data_dir(path, &err))?;
+    }
+    Ok(())
+}
+
+/// Without a log the first start was interrupted: a database that can't be read was never used.
+fn open_backend<D: Disk>(
+    disk: &D,
+    db: &Path,
+    has_log: bool,
+    config: &Config,
+) -> Result<(Backend, Committer<D>), StartError> {
+    let options = backend::Options {
+        batch_interval: config.backend_batch_interval,
+        batch_limit: config.backend_batch_limit,
+        ..backend::Options::default()
+    };
+    match Backend::open(disk.clone(), db, options.clone()) {
+        Err(backend::Error::Bolt(err @ bolt::Error::Damaged(_))) if !has_log => {
+            warn!(path = %db.display(), error = %err, "removing the database of an interrupted first start");
+            disk.remove(db).map_err(|err| StartError::disk("remove", db, err))?;
+            Ok(Backend::open(disk.clone(), db, options)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The first start of a founding member.
+fn found<D: Disk>(
+    disk: &D,
+    config: &Config,
+    paths: Paths<D>,
+    backend: Backend,
+    committer: Committer<D>,
+) -> Result<Loaded<D>, StartError> {
+    if config.initial_cluster_existing {
+        return Err(StartError::Unsupported(
+            "joining an existing cluster is not supported yet by this server".to_owned(),
+        ));
+    }
+    let initial = InitialCluster::parse(&config.initial_cluster)?;
+    let advertised: Vec<String> =
+        config.advertise_peer_urls.iter().map(ToString::to_string).collect();
+    initial.verify_bootstrap(&config.name, &advertised, false)?;
+    if initial.members.len() > 1 {
+        return Err(StartError::Unsupported(
+            "clusters of more than one member are not supported yet by this server".to_owned(),
+        ));
+    }
+    let founders = Cluster::bootstrap(&initial, &config.initial_cluster_token)?;
+    let local = founders.member_by_name(&config.name).expect("verified above");
+    let member_id = local.id;
+    let cluster_id = founders.id();
+    let peers = founders
+        .members()
+        .map(|member| Peer { id: member.id, context: Bytes::from(member.to_json()) })
+        .collect();
+    let metadata = wal::Metadata { node_id: member_id, cluster_id };
+    let log = Wal::create(disk.clone(), &paths.wal_dir, &metadata, wal_options(config))?;
+    info!(
+        "local-member-id" = format!("{member_id:x}"),
+        "cluster-id" = format!("{cluster_id:x}"),
+        "starting local member"
+    );
+    // Members enter through the log, as on every other founder.
+    let mut cluster = Cluster::from_members(cluster_id, []);
+    cluster.set_ids(member_id, cluster_id);
+    Ok(Loaded {
+        member_id,
+        cluster,
+        backend,
+        committer,
+        log,
+        snapshotter: paths.snapshotter,
+        wal_dir: paths.wal_dir,
+        boot: Boot::New(peers),
+        conf_state: ConfState::default(),
+        snapshot_index: 0,
+    })
+}
+
+fn wal_options(config: &Config) -> wal::Options {
+    wal::Options { unsafe_no_fsync: config.unsafe_no_fsync, ..wal::Options::default() }
+}
+
+/// A member that has been here before.
+fn restart<D: Disk>(
+    disk: &D,
+    config: &Config,
+    paths: Paths<D>,
+    mut backend: Backend,
+    committer: Committer<D>,
+) -> Result<Loaded<D>, StartError> {
+    let Paths { snapshotter, wal_dir } = paths;
+    let records = wal::valid_snapshots(disk, &wal_dir)?;
+    let snapshot = match snapshotter.load_newest_available(&records) {
+        Ok(snapshot) => Some(snapshot),
+        Err(wal::Error::NoSnapshot) => None,
+        Err(err) => return Err(err.into()),
+    };
+    let metadata = snapshot.as_ref().map(|snapshot| snapshot.metadata.clone()).unwrap_or_default();
+    let from = SnapshotRecord { index: metadata.index, term: metadata.term, conf_state: None };
+    let (log, replay) = Wal::open(disk.clone(), &wal_dir, &from, wal_options(config))?;
+    if replay.is_repaired {
+        warn!(path = %wal_dir.display(), "repaired the torn tail of the log");
+    }
+    let (applied, _) = backend.consistent_index();
+    info!("consistent-index" = applied, "restore consistentIndex");
+    let conf_state = match cluster::load_conf_state(&backend.reader())? {
+        Some(conf_state) => conf_state,
+        None => metadata.conf_state.clone(),
+    };
+    refuse_unsupported(&replay.entries, applied)?;
+    let mut cluster = Cluster::restore(&backend)?;
+    cluster.set_ids(replay.metadata.node_id, replay.metadata.cluster_id);
+    if conf_state.voters.len() + conf_state.learners.len() > 1 {
+        return Err(StartError::Unsupported(
+            "this data directory belongs to a cluster of several members, which is not supported yet by this server"
+                .to_owned(),
+        ));
+    }
+    if cluster::load_storage_version(&backend.reader())?.is_none() && cluster.version().is_some() {
+        // Written by 3.5, which kept no storage version; this member writes today's form.
+        cluster::save_storage_version(Some(crate::VERSION), &mut backend);
+    }
+    info!(
+        "local-member-id" = format!("{:x}", replay.metadata.node_id),
+        "cluster-id" = format!("{:x}", replay.metadata.cluster_id),
+        "commit-index" = replay.hard_state.commit,
+        "restarting local member"
+    );
+    Ok(Loaded {
+        member_id: replay.metadata.node_id,
+        cluster,
+        backend,
+        committer,
+        log,
+        snapshotter,
+        wal_dir,
+        boot: Boot::Restart {
+            hard_state: replay.hard_state,
+            before_first: (metadata.index, metadata.term),
+            entries: replay.entries,
+            conf_state: conf_state.clone(),
+            applied,
+        },
+        conf_state,
+        snapshot_index: metadata.index,
+    })
+}
+
+/// Entries that the backend does not hold yet will be applied: this server must know how.
+fn refuse_unsupported(entries: &[raft::Entry], applied: u64) -> Result<(), StartError> {
+    for entry in entries.iter().filter(|entry| entry.index > applied) {
+        if entry.entry_type != raft::EntryType::Normal || entry.data.is_empty() {
+            continue;
+        }
+        let request = InternalRequestRef::decode(&entry.data).map_err(|err| {
+            StartError::Log(format!("entry {} can't be decoded: {err}", entry.index))
+        })?;
+        if request.op.is_some_and(|op| !apply::is_supported(op)) {
+            return Err(StartError::Unsupported(format!(
+                "entry {} of the log is a request that is not supported yet by this server",
+                entry.index
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The disk thread: one sync for all appends that came meanwhile.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use env::{Clock, Disk};
+use raft::HardState;
+use replica::{Event, Persist};
+use rpc::Metrics;
+use tracing::{info, warn};
+use wal::snap::Snapshotter;
+use wal::{SnapshotRecord, Wal};
+
+use crate::fatal::fatal;
+use crate::queues::DISK_BATCH_MAX;
+
+/// A sync that takes longer is worth a warning, as in etcd.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// How often files beyond their number are removed, as in etcd.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What the thread is asked to do, in order.
+#[derive(Debug)]
+pub(crate) enum DiskInput {
+    /// Append.
+    Persist(Persist),
+    /// Save a snapshot file and record it.
+    SaveSnapshot(raft::Snapshot),
+}
+
+/// What the thread owns.
+pub(crate) struct DiskWriter<D: Disk, C> {
+    pub(crate) disk: D,
+    pub(crate) log: Wal<D>,
+    pub(crate) snapshotter: Snapshotter<D>,
+    pub(crate) wal_dir: PathBuf,
+    pub(crate) max_wals: usize,
+    pub(crate) max_snapshots: usize,
+    pub(crate) clock: C,
+    pub(crate) inputs: Receiver<DiskInput>,
+    pub(crate) consensus: SyncSender<Event>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl<D: Disk, C: Clock> DiskWriter<D, C> {
+    /// Runs until consensus has ended, then closes the log.
+    pub(crate) fn run(mut self) {
+        let mut purge_at = self.clock.now_mono() + PURGE_INTERVAL;
+        let mut batch = Vec::new();
+        loop {
+            let wait = purge_at.saturating_sub(self.clock.now_mono());
+            match self.inputs.recv_timeout(wait) {
+                Ok(input) => batch.push(input),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.purge();
+                    purge_at = self.clock.now_mono() + PURGE_INTERVAL;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            while batch.len() < DISK_BATCH_MAX
+                && let Ok(input) = self.inputs.try_recv()
+            {
+                batch.push(input);
+            }
+            self.write(&mut batch);
+            if let Err(err) = self.log.prepare_next() {
+                fatal("failed to prepare the next log segment", &err);
+            }
+        }
+        if let Err(err) = self.log.close() {
+            fatal("failed to close the log", &err);
+        }
+    }
+
+    fn write(&mut self, batch: &mut Vec<DiskInput>) {
+        let mut responses = Vec::new();
+        let mut must_sync = false;
+        for input in batch.drain(..) {
+            match input {
+                DiskInput::Persist(persist) => {
+                    must_sync |= persist.must_sync;
+                    self.append(&persist);
+                    responses.extend(persist.responses);
+                }
+                DiskInput::SaveSnapshot(snapshot) => self.save_snapshot(&snapshot),
+            }
+        }
+        if must_sync {
+            self.sync();
+        }
+        if !responses.is_empty() {
+            // Consensus may have ended: then nobody waits for this.
+            let _ = self.consensus.send(Event::Persisted(responses));
+        }
+    }
+
+    fn append(&mut self, persist: &Persist) {
+        let hard_state = persist.hard_state.unwrap_or(HardState::default());
+        let begin = self.clock.now_mono();
+        let written = self.log.bytes_written();
+        if let Err(err) = self.log.save(&hard_state, &persist.entries, false) {
+            fatal("failed to save hard state and entries", &err);
+        }
+        let seconds = (self.clock.now_mono() - begin).as_secs_f64();
+        self.metrics.disk_wal_write_duration_seconds.observe(seconds);
+        self.metrics.disk_wal_write_bytes_total.add((self.log.bytes_written() - written) as i64);
+    }
+
+    fn sync(&mut self) {
+        let begin = self.clock.now_mono();
+        if let Err(err) = self.log.sync() {
+            fatal("failed to sync the log", &err);
+        }
+        let took = self.clock.now_mono() - begin;
+        self.metrics.disk_wal_fsync_duration_seconds.observe(took.as_secs_f64());
+        if took > SLOW_SYNC {
+            warn!(
+                took = format!("{took:?}"),
+                "expected-duration" = format!("{SLOW_SYNC:?}"),
+                "slow fdatasync"
+            );
+        }
+    }
+
+    /// The file first, then its record: a record without a file could not be opened.
+    fn save_snapshot(&mut self, snapshot: &raft::Snapshot) {
+        let begin = self.clock.now_mono();
+        if let Err(err) = self.snapshotter.save(snapshot) {
+            fatal("failed to save snapshot", &err);
+        }
+        let metadata = &snapshot.metadata;
+        let record = SnapshotRecord {
+            index: metadata.index,
+            term: metadata.term,
+            conf_state: Some(metadata.conf_state.clone()),
+        };
+        if let Err(err) = self.log.save_snapshot(&record) {
+            fatal("failed to record snapshot", &err);
+        }
+        self.log.release(metadata.index);
+        let seconds = (self.clock.now_mono() - begin).as_secs_f64();
+        self.metrics.debugging_snap_save_total_duration_seconds.observe(seconds);
+        info!("snapshot-index" = metadata.index, "saved snapshot");
+    }
+
+    fn purge(&self) {
+        let wals = match self.max_wals {
+            0 => Ok(Vec::new()),
+            keep => wal::purge(&self.disk, &self.wal_dir, keep),
+        };
+        let snaps = match self.max_snapshots {
+            0 => Ok(Vec::new()),
+            keep => self.snapshotter.purge(keep),
+        };
+        for result in [wals, snaps] {
+            match result {
+                Ok(names) => names.iter().for_each(|name| info!(path = %name, "purged")),
+                Err(err) => warn!(error = %err, "failed to purge files"),
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Why a member does not start.
+
+use std::io;
+use std::path::Path;
+
+/// Why [`crate::Member::start`] failed. The texts go into the log line `discovery failed`.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory can't be used.
+    #[error("cannot access data directory: {0}")]
+    DataDir(String),
+    /// A disk operation failed.
+    #[error("{0}")]
+    Disk(String),
+    /// The log or a snapshot file can't be used.
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    /// The log holds what no member writes.
+    #[error("{0}")]
+    Log(String),
+    /// The database can't be used.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    /// The database's contents can't be used.
+    #[error(transparent)]
+    Restore(#[from] apply::RestoreError),
+    /// Its members can't be read.
+    #[error(transparent)]
+    Cluster(#[from] cluster::RestoreError),
+    /// The flags about the initial cluster contradict each other.
+    #[error(transparent)]
+    Initial(#[from] cluster::InitialError),
+    /// Log and database don't belong together.
+    #[error(transparent)]
+    Boot(#[from] replica::BootError),
+    /// An address can't be listened on.
+    #[error("{0}")]
+    Listen(String),
+    /// Something that a later release brings.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl StartError {
+    pub(crate) fn disk(operation: &str, path: &Path, err: io::Error) -> Self {
+        Self::Disk(format!("{operation} {}: {err}", path.display()))
+    }
+
+    pub(crate) fn data_dir(path: &Path, err: &io::Error) -> Self {
+        let reason = match err.kind() {
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::NotADirectory => "not a directory".to_owned(),
+            _ => err.to_string(),
+        };
+        Self::DataDir(format!("mkdir {}: {reason}", path.display()))
+    }
+}

@@ -1,0 +1,164 @@
+//! What apply knows, for requests and metrics to see.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use api::etcdserverpb::Member;
+use apply::{Applier, Stats};
+use rpc::{Metrics, State};
+use tracing::info;
+
+/// Copies facts from the applier to where other threads read them.
+pub(crate) struct Publisher {
+    pub(crate) state: Arc<State>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Told once when the member has a name and the cluster a version.
+    ready: Option<Sender<()>>,
+    last: Stats,
+    /// What the histogram of apply durations holds.
+    timed: Stats,
+}
+
+impl Publisher {
+    pub(crate) fn new(state: Arc<State>, metrics: Arc<Metrics>, ready: Option<Sender<()>>) -> Self {
+        Self { state, metrics, ready, last: Stats::default(), timed: Stats::default() }
+    }
+
+    /// Publishes everything, for the first time.
+    pub(crate) fn start(&self, applier: &Applier) {
+        self.publish_cluster(applier);
+        self.publish_alarms(applier);
+        self.publish_numbers(applier);
+    }
+
+    /// Publishes what has changed.
+    pub(crate) fn publish(&mut self, applier: &Applier) {
+        self.publish_numbers(applier);
+        let now = *applier.stats();
+        let last = std::mem::replace(&mut self.last, now);
+        if now == last {
+            return;
+        }
+        if now.cluster_changes != last.cluster_changes {
+            self.publish_cluster(applier);
+            self.tell_ready(applier);
+        }
+        if now.alarm_changes != last.alarm_changes {
+            self.publish_alarms(applier);
+        }
+        let metrics = &self.metrics;
+        metrics.mvcc_put_total.inc_by(now.puts - last.puts);
+        metrics.mvcc_delete_total.inc_by(now.deletes - last.deletes);
+        metrics.mvcc_txn_total.inc_by(now.txns - last.txns);
+        metrics.debugging_lease_granted_total.inc_by(now.leases_granted - last.leases_granted);
+        metrics.debugging_lease_renewed_total.inc_by(now.leases_renewed - last.leases_renewed);
+        metrics.debugging_lease_revoked_total.inc_by(now.leases_revoked - last.leases_revoked);
+        metrics
+            .debugging_server_lease_expired_total
+            .inc_by(now.leases_expired - last.leases_expired);
+        metrics.debugging_mvcc_total_put_size_in_bytes.set(now.put_bytes as i64);
+    }
+
+    /// A batch was applied: its time is shared out evenly among its requests.
+    pub(crate) fn applied(&mut self, applier: &Applier, entries: usize, took: Duration) {
+        let each = took.as_secs_f64() / entries.max(1) as f64;
+        let timed = std::mem::replace(&mut self.timed, *applier.stats());
+        for (count, (op, succeeded)) in applier.stats().newer_than(&timed) {
+            let labels = ["v3", op, if succeeded { "true" } else { "false" }];
+            let histogram =
+                self.metrics.server_apply_duration_seconds.with_label_values(&labels).local();
+            (0..count).for_each(|_| histogram.observe(each));
+        }
+    }
+
+    fn tell_ready(&mut self, applier: &Applier) {
+        let cluster = applier.cluster();
+        let is_started =
+            cluster.member(cluster.local_id()).is_some_and(cluster::Member::is_started);
+        if is_started
+            && cluster.version().is_some()
+            && let Some(ready) = self.ready.take()
+        {
+            info!(
+                "local-member-id" = format!("{:x}", cluster.local_id()),
+                "cluster-id" = format!("{:x}", cluster.id()),
+                "published local member to cluster through raft"
+            );
+            // Nobody waits any more if the start was given up.
+            let _ = ready.send(());
+        }
+    }
+
+    fn publish_numbers(&self, applier: &Applier) {
+        let state = &self.state;
+        let applied = applier.applied_index();
+        state.applied.store(applied, Ordering::Relaxed);
+        let (size, in_use) =
+            (applier.backend().size() as i64, applier.backend().size_in_use() as i64);
+        state.db_size.store(size, Ordering::Relaxed);
+        state.db_size_in_use.store(in_use, Ordering::Relaxed);
+        let metrics = &self.metrics;
+        metrics.server_proposals_applied_total.set(applied as i64);
+        metrics.mvcc_db_total_size_in_bytes.set(size);
+        metrics.mvcc_db_total_size_in_use_in_bytes.set(in_use);
+        let reader = applier.reader();
+        metrics.debugging_mvcc_current_revision.set(reader.current_revision());
+        metrics.debugging_mvcc_compact_revision.set(reader.compact_revision());
+    }
+
+    fn publish_cluster(&self, applier: &Applier) {
+        let cluster = applier.cluster();
+        let members = cluster
+            .members()
+            .map(|member| Member {
+                id: member.id,
+                name: member.name.clone(),
+                peer_urls: member.peer_urls.clone(),
+                client_urls: member.client_urls.clone(),
+                is_learner: member.is_learner,
+            })
+            .collect();
+        *self.state.members.write() = Arc::new(members);
+        let version = cluster.version().map(|version| version.to_string());
+        let mut published = self.state.cluster_version.write();
+        if *published != version {
+            if let Some(version) = cluster.version() {
+                let text = version.major_minor();
+                info!("cluster-version" = text, "set initial cluster version");
+                self.metrics.cluster_version.reset();
+                self.metrics.cluster_version.with_label_values(&[&text]).set(1);
+                info!("cluster-version" = text, "enabled capabilities for version");
+            }
+            published.clone_from(&version);
+        }
+        *self.state.storage_version.write() = version;
+    }
+
+    fn publish_alarms(&self, applier: &Applier) {
+        let alarms: Vec<apply::Alarm> = applier
+            .alarms()
+            .get(0)
+            .into_iter()
+            .map(|(member_id, alarm)| apply::Alarm { member_id, alarm })
+            .collect();
+        let gauge = &self.metrics.debugging_server_alarms;
+        for alarm in self.state.alarms.read().iter() {
+            gauge.with_label_values(&alarm_labels(alarm)).set(0);
+        }
+        for alarm in &alarms {
+            gauge.with_label_values(&alarm_labels(alarm)).set(1);
+        }
+        *self.state.alarms.write() = alarms;
+    }
+}
+
+fn alarm_labels(alarm: &apply::Alarm) -> [String; 2] {
+    let kind = match alarm.alarm {
+        1 => "NOSPACE",
+        2 => "CORRUPT",
+        _ => "NONE",
+    };
+    [format!("{:x}", alarm.member_id), kind.to_owned()]
+}

@@ -1,0 +1,83 @@
+//! The watch thread: events and requests to the hub, its responses to the cores.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use env::Clock;
+use mvcc::watch::{Hub, Response};
+use rpc::{Delivery, Inbox, WatchInput};
+
+use crate::fatal::fatal;
+
+/// How long the hub may go without a look at its timers.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Inputs that the hub takes before its responses are handed on.
+const BATCH_MAX: usize = 64;
+
+/// What the thread owns.
+pub(crate) struct WatchThread<C> {
+    pub(crate) hub: Hub,
+    pub(crate) clock: C,
+    pub(crate) inputs: Receiver<WatchInput>,
+    pub(crate) inboxes: Arc<[Arc<Inbox>]>,
+}
+
+impl<C: Clock> WatchThread<C> {
+    /// Runs until nobody can send an input any more.
+    pub(crate) fn run(mut self) {
+        let mut responses = Vec::new();
+        loop {
+            let wait = if self.hub.has_work() { Duration::ZERO } else { TICK };
+            match self.inputs.recv_timeout(wait) {
+                Ok(input) => self.handle(input, &mut responses),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for _ in 1..BATCH_MAX {
+                let Ok(input) = self.inputs.try_recv() else { break };
+                self.handle(input, &mut responses);
+            }
+            let now = self.clock.now_mono();
+            if let Err(err) = self.hub.sync(now, &mut responses) {
+                fatal("failed to read the store for watchers", &err);
+            }
+            self.hub.tick(now, &mut responses);
+            self.deliver(&mut responses);
+        }
+    }
+
+    fn handle(&mut self, input: WatchInput, responses: &mut Vec<Response>) {
+        match input {
+            WatchInput::Events(batches) => {
+                for batch in batches {
+                    self.hub.notify(&batch, responses);
+                }
+            }
+            WatchInput::Commands(commands) => {
+                for command in commands {
+                    self.hub.command(command, responses);
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, responses: &mut Vec<Response>) {
+        if responses.is_empty() {
+            return;
+        }
+        let mut by_core: Vec<Vec<Response>> = Vec::new();
+        by_core.resize_with(self.inboxes.len(), Vec::new);
+        for response in responses.drain(..) {
+            if let Some(responses) = by_core.get_mut((response.stream >> 48) as usize) {
+                responses.push(response);
+            }
+        }
+        for (inbox, responses) in self.inboxes.iter().zip(by_core) {
+            if !responses.is_empty() {
+                inbox.push(Delivery::Watch(responses));
+            }
+        }
+    }
+}
