@@ -58,6 +58,8 @@ pub(crate) fn run(root: &Path) -> io::Result<Vec<Finding>> {
         code.add(&text.path, &text.content);
     }
     code.check_flows(&mut findings);
+    let differences = texts.iter().find(|text| text.path == "docs/differences.md");
+    code.check_differences(differences.map_or("", |text| &text.content), &mut findings);
     for text in &texts {
         rules::check_text(&text.path, &text.content, &mut findings);
         if text.path.ends_with(".md") && text.path != "CHANGELOG.md" {

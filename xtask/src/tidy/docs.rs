@@ -11,7 +11,9 @@ pub(crate) struct Code {
     /// Every Rust file in one text.
     pub(crate) text: String,
     /// Marks `flow: NAME (i/n)`, with where they stand.
-    pub(crate) flows: Vec<Flow>,
+    flows: Vec<Flow>,
+    /// Where a difference from etcd is marked.
+    differences: Vec<(String, usize)>,
 }
 
 /// A mark at a point where one owner hands over to the next.
@@ -28,12 +30,26 @@ impl Code {
     /// Takes in a Rust file.
     pub(crate) fn add(&mut self, path: &str, text: &str) {
         for (number, line) in (1..).zip(text.lines()) {
+            if line.trim_start().starts_with("//") && line.contains("DIFF(etcd)") {
+                self.differences.push((path.to_owned(), number));
+            }
             let Some(mark) = line.trim_start().strip_prefix("// flow: ") else { continue };
             let Some((name, step, steps)) = read_mark(mark) else { continue };
             let name = name.to_owned();
             self.flows.push(Flow { path: path.to_owned(), line: number, name, step, steps });
         }
         self.text.push_str(text);
+    }
+
+    /// Each file with a mark of a difference from etcd is named in `document`.
+    pub(crate) fn check_differences(&self, document: &str, findings: &mut Vec<Finding>) {
+        for (path, line) in &self.differences {
+            if !document.contains(&format!("`{path}`")) {
+                let what =
+                    "a difference from etcd that docs/differences.md does not list".to_owned();
+                findings.push(Finding::new(path, *line, what));
+            }
+        }
     }
 
     /// Each flow has each of its steps once.
@@ -177,6 +193,20 @@ mod tests {
             "README.md:1: the link leads nowhere: gone.rs\n"
         );
         assert_eq!(document(code, "```text\n`docs/none.md`\n```\n"), "");
+    }
+
+    #[test]
+    fn differences_are_listed() {
+        let mut code = Code::default();
+        code.add("a.rs", "fn f() {}\n    // DIFF(etcd): there it panics.\n");
+        let mut findings = Vec::new();
+        code.check_differences("in `a.rs`", &mut findings);
+        assert!(findings.is_empty());
+        code.check_differences("in `b.rs`", &mut findings);
+        assert_eq!(
+            findings[0].to_string(),
+            "a.rs:2: a difference from etcd that docs/differences.md does not list"
+        );
     }
 
     #[test]
