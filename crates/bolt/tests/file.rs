@@ -1,0 +1,284 @@
+//! What the engine does to its file: order of writes, growth, reuse, locks, limits.
+
+#![expect(clippy::disallowed_types, reason = "a disk's log is shared by its files")]
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bolt::{Db, Error, KEY_BYTES_MAX, Options};
+use env::{Disk, File, MemDisk, MemFile, MemMap, Open};
+
+const PATH: &str = "/d/db";
+const PAGE: u64 = 4096;
+
+fn options() -> Options {
+    Options { map_bytes: 0, alloc_bytes: 0, ..Options::default() }
+}
+
+fn open(disk: &MemDisk) -> Result<Db<MemDisk>, Error> {
+    Db::open(disk.clone(), Path::new(PATH), options())
+}
+
+/// A disk that writes down what is done to its files.
+#[derive(Clone, Debug)]
+struct Logged {
+    disk: MemDisk,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+#[derive(Debug)]
+struct LoggedFile {
+    file: MemFile,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Logged {
+    fn new() -> Self {
+        Self { disk: MemDisk::new(), log: Arc::default() }
+    }
+
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.log.lock().expect("log")).join("\n")
+    }
+}
+
+impl Disk for Logged {
+    type File = LoggedFile;
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<LoggedFile> {
+        Ok(LoggedFile { file: self.disk.open(path, how)?, log: Arc::clone(&self.log) })
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_dir_all(path)
+    }
+    fn create_dir_all(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.disk.create_dir_all(path, mode)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(path)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.log.lock().expect("log").push(format!("sync folder {}", path.display()));
+        self.disk.sync_dir(path)
+    }
+}
+
+impl LoggedFile {
+    fn note(&self, text: String) {
+        self.log.lock().expect("log").push(text);
+    }
+}
+
+impl File for LoggedFile {
+    type Map = MemMap;
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let (first, count) = (offset / PAGE, buf.len() as u64 / PAGE);
+        self.note(format!("write pages {first}..{}", first + count));
+        self.file.write_all_at(buf, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.note(format!("grow to {} pages", len / PAGE));
+        self.file.set_len(len)
+    }
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.file.preallocate(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.note("sync".to_owned());
+        self.file.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
+    fn map(&self, len: u64) -> io::Result<MemMap> {
+        self.file.map(len)
+    }
+}
+
+#[test]
+fn the_meta_page_is_written_after_its_pages_are_durable() {
+    let disk = Logged::new();
+    let options = Options { alloc_bytes: 16 << 20, map_bytes: 0, ..Options::default() };
+    let mut db = Db::open(disk.clone(), Path::new(PATH), options).expect("open");
+    let made = "write pages 2..4\nsync\nwrite pages 0..2\nsync\nsync folder /d";
+    assert_eq!(disk.take(), made);
+
+    let mut commit = |rows: u32| {
+        let mut tx = db.begin_write().expect("begin");
+        let mut bucket = tx.create_bucket_if_missing(b"key").expect("bucket");
+        (0..rows).for_each(|row| bucket.put(&row.to_be_bytes(), &[7; 100]).expect("put"));
+        tx.commit().expect("commit");
+        disk.take()
+    };
+    // etcd's fresh file has 16 MiB and 6 pages, too.
+    assert_eq!(commit(0), "grow to 4102 pages\nwrite pages 4..5\nsync\nwrite pages 0..1\nsync");
+    // Pages 2 and 3, the list of free pages and the first root, are free now, and so is 4 next.
+    assert_eq!(commit(20), "write pages 2..4\nsync\nwrite pages 1..2\nsync");
+    assert_eq!(commit(200), "write pages 4..18\nsync\nwrite pages 0..1\nsync");
+    // Nothing to write, nothing written.
+    let tx = db.begin_write().expect("begin");
+    tx.commit().expect("commit");
+    assert_eq!(disk.take(), "");
+    assert_eq!(db.begin_read().txid(), 4);
+}
+
+#[test]
+fn without_sync_nothing_is_synced_until_asked() {
+    let disk = Logged::new();
+    let options = Options { no_sync: true, ..options() };
+    let mut db = Db::open(disk.clone(), Path::new(PATH), options).expect("open");
+    let mut tx = db.begin_write().expect("begin");
+    tx.create_bucket_if_missing(b"b").expect("bucket");
+    tx.commit().expect("commit");
+    assert!(!disk.take().lines().any(|line| line == "sync"));
+    db.sync().expect("sync");
+    assert_eq!(disk.take(), "sync");
+    let mut tx = db.begin_write().expect("begin");
+    tx.create_bucket_if_missing(b"c").expect("bucket");
+    tx.commit().expect("commit");
+    assert_eq!(disk.take().matches("sync").count(), 2);
+}
+
+#[test]
+fn replaced_pages_are_reused_once_no_reader_sees_them() {
+    let disk = MemDisk::new();
+    let mut db = open(&disk).expect("open");
+    let rewrite = |db: &mut Db<MemDisk>, round: u8| {
+        let mut tx = db.begin_write().expect("begin");
+        let mut bucket = tx.create_bucket_if_missing(b"key").expect("bucket");
+        (0..500_u32).for_each(|row| bucket.put(&row.to_be_bytes(), &[round; 100]).expect("put"));
+        tx.commit().expect("commit");
+        db.begin_read().size()
+    };
+    (0..3).for_each(|round| assert!(rewrite(&mut db, round) > 0));
+    let size = rewrite(&mut db, 3);
+    (4..20).for_each(|round| assert_eq!(rewrite(&mut db, round), size, "in place of the old"));
+
+    // One reader holds up what it sees, but not what came after it.
+    let reader = db.begin_read();
+    (20..23).for_each(|round| assert!(rewrite(&mut db, round) > 0));
+    let size = rewrite(&mut db, 23);
+    (24..40).for_each(|round| assert_eq!(rewrite(&mut db, round), size, "beside the reader"));
+    for row in 0..500_u32 {
+        let value = reader.get(b"key", &row.to_be_bytes()).expect("get");
+        assert_eq!(value, Some(&[19; 100][..]));
+    }
+    drop(reader);
+    let in_use = db.begin_read().size_in_use();
+    rewrite(&mut db, 40);
+    rewrite(&mut db, 41);
+    assert!(db.begin_read().size_in_use() < in_use, "the reader's pages are free");
+    assert_eq!(db.begin_read().size(), size);
+}
+
+#[test]
+fn a_transaction_that_is_dropped_leaves_no_trace() {
+    let disk = MemDisk::new();
+    let mut db = open(&disk).expect("open");
+    let mut tx = db.begin_write().expect("begin");
+    let mut bucket = tx.create_bucket_if_missing(b"b").expect("bucket");
+    (0..500_u32).for_each(|row| bucket.put(&row.to_be_bytes(), &[1; 100]).expect("put"));
+    tx.commit().expect("commit");
+    let operations = disk.operations();
+    for _ in 0..10 {
+        let mut tx = db.begin_write().expect("begin");
+        tx.delete_bucket(b"b").expect("delete");
+        let mut bucket = tx.create_bucket_if_missing(b"c").expect("bucket");
+        (0..900_u32).for_each(|row| bucket.put(&row.to_be_bytes(), &[2; 100]).expect("put"));
+    }
+    assert_eq!(disk.operations(), operations);
+    let reader = db.begin_read();
+    assert_eq!(reader.buckets().expect("buckets"), [b"b"]);
+    drop(db);
+    let tx = bolt::open_read_only(&disk, Path::new(PATH));
+    assert!(matches!(tx, Err(Error::Locked(_))), "a reader keeps the lock");
+    drop((reader, tx));
+    let tx = bolt::open_read_only(&disk, Path::new(PATH)).expect("open");
+    assert!(bolt::check(&tx).is_empty());
+}
+
+#[test]
+fn a_file_in_use_is_not_opened_twice() {
+    let disk = MemDisk::new();
+    let db = open(&disk).expect("open");
+    assert_eq!(open(&disk).expect_err("locked").to_string(), "/d/db: the database is in use");
+    drop(db);
+    open(&disk).expect("open again");
+}
+
+#[test]
+fn keys_and_values_have_limits() {
+    let disk = MemDisk::new();
+    let mut db = open(&disk).expect("open");
+    let mut tx = db.begin_write().expect("begin");
+    let mut bucket = tx.create_bucket_if_missing(b"b").expect("bucket");
+    let text = |result: Result<(), Error>| result.expect_err("refused").to_string();
+    assert_eq!(text(bucket.put(b"", b"value")), "key required");
+    assert_eq!(text(bucket.put(&vec![b'k'; KEY_BYTES_MAX + 1], b"")), "key too large");
+    bucket.create_bucket_if_missing(b"inner").expect("bucket");
+    assert_eq!(text(bucket.put(b"inner", b"value")), "incompatible value");
+    assert_eq!(text(bucket.delete(b"inner").map(drop)), "incompatible value");
+    bucket.put(b"value", b"").expect("put");
+    let inner = bucket.create_bucket_if_missing(b"value").map(drop);
+    assert_eq!(text(inner), "incompatible value");
+    assert_eq!(text(bucket.delete_bucket(b"value").map(drop)), "incompatible value");
+    assert!(bucket.bucket(b"value").expect("bucket").is_none());
+    assert_eq!(text(tx.create_bucket_if_missing(b"").map(drop)), "key required");
+
+    let mut bucket = tx.bucket(b"b").expect("bucket").expect("made above");
+    let longest = vec![b'k'; KEY_BYTES_MAX];
+    let large: Vec<u8> = (0..3_000_000_u32).map(|at| at as u8).collect();
+    bucket.put(&longest, &large).expect("put");
+    bucket.put(b"after", &large[..1]).expect("put");
+    tx.commit().expect("commit");
+    drop(db);
+    let tx = bolt::open_read_only(&disk, Path::new(PATH)).expect("open");
+    assert!(bolt::check(&tx).is_empty());
+    assert!(tx.get(b"b", &longest).expect("get") == Some(&large[..]));
+    assert_eq!(tx.get(b"b", b"after").expect("get"), Some(&large[..1]));
+    // A value of no bytes is a value.
+    assert_eq!(tx.get(b"b", b"value").expect("get"), Some(&b""[..]));
+    assert_eq!(tx.get(b"b", b"inner").expect("get"), None);
+    assert_eq!(tx.get(b"missing", b"inner").expect("get"), None);
+}
+
+#[test]
+fn a_map_that_is_outgrown_stays_with_its_readers() {
+    let disk = MemDisk::new();
+    let mut db = open(&disk).expect("open");
+    let mut readers = Vec::new();
+    for round in 0..20_u32 {
+        let mut tx = db.begin_write().expect("begin");
+        let mut bucket = tx.create_bucket_if_missing(b"b").expect("bucket");
+        bucket.put(&round.to_be_bytes(), &vec![round as u8; 100_000]).expect("put");
+        tx.commit().expect("commit");
+        readers.push(db.begin_read());
+    }
+    for (round, reader) in readers.iter().enumerate() {
+        for row in 0..20_u32 {
+            let value = reader.get(b"b", &row.to_be_bytes()).expect("get");
+            let expected = (row as usize <= round).then(|| vec![row as u8; 100_000]);
+            assert!(value == expected.as_deref());
+        }
+    }
+}
