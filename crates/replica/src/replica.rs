@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use raft::{
     ConfState, Config, Entry, HardState, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage,
-    Message, RawNode, Snapshot, Storage,
+    Message, MessageType, RawNode, Snapshot, Storage,
 };
 
 use crate::message::{Effect, Event, Persist, Proposal};
@@ -103,6 +103,8 @@ pub struct Replica {
     reads: Reads,
     /// Acknowledgements to raft, by the index that they wait for. Invariant: ascending.
     applying: VecDeque<(u64, Message)>,
+    /// Term of the append, term and index of the entry, of the last acknowledgement of the disk.
+    acknowledged: (u64, u64, u64),
     applied: u64,
     role: (u64, u64),
     committed: u64,
@@ -149,6 +151,7 @@ impl Replica {
             node,
             held: VecDeque::new(),
             applying: VecDeque::new(),
+            acknowledged: (0, 0, 0),
             applied,
             role: (0, 0),
             committed: 0,
@@ -182,8 +185,10 @@ impl Replica {
             Event::Read { id } => self.reads.ask(id),
             Event::Persisted(responses) => {
                 for response in responses {
-                    // A response to an append that another leader has replaced is no error.
-                    let _ = self.node.step_local(response);
+                    if self.is_news(&response) {
+                        // A response to an append that another leader has replaced is no error.
+                        let _ = self.node.step_local(response);
+                    }
                 }
             }
             Event::Applied { index, conf_changes, snapshot } => {
@@ -197,6 +202,17 @@ impl Replica {
                 refuse(held, api::Error::Stopped, out);
             }
         }
+    }
+
+    /// Every append names the last entry of the log, so that appends which overlap on their way to
+    /// the disk name the same one: once is enough.
+    fn is_news(&mut self, response: &Message) -> bool {
+        if response.msg_type != MessageType::StorageAppendResp || response.snapshot.is_some() {
+            return true;
+        }
+        let acknowledged = (response.term, response.log_term, response.index);
+        let before = std::mem::replace(&mut self.acknowledged, acknowledged);
+        before != acknowledged
     }
 
     /// Turns everything that the events since the last call brought about into effects.
