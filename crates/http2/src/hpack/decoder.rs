@@ -1,6 +1,6 @@
 use super::{
     DecodeError, decode_integer, huffman,
-    table::{self, DynamicTable, NewName},
+    table::{self, About, DynamicTable, NewName},
 };
 use crate::{Name, field};
 
@@ -134,32 +134,36 @@ impl Decoder {
         let name = if index == 0 { Some(decode_string(rest, &mut self.name)?) } else { None };
         let value = decode_string(rest, &mut self.value)?;
         let value = value.get(&self.value);
-        let Some(name) = name else {
-            let known = self.entry(index)?;
-            sink(FieldRef { value, value_allowed: field::is_value_allowed(value), ..known });
-            if insert {
-                let new = match index.checked_sub(table::STATIC.len() + 1) {
-                    None => {
-                        NewName::Text(table::STATIC.get(index - 1).map_or("", |e| e.0).as_bytes())
-                    }
-                    Some(index) => NewName::Entry(index),
-                };
-                self.table.insert(new, value).ok_or(DecodeError("index outside the tables"))?;
+        let value_allowed = field::is_value_allowed(value);
+        let field = match &name {
+            None => FieldRef { value, value_allowed, ..self.entry(index)? },
+            Some(text) => {
+                let text = text.get(&self.name);
+                let name = Name::of(text);
+                FieldRef { name, text, value, name_allowed: is_allowed(name, text), value_allowed }
             }
-            return Ok(());
         };
-        let text = name.get(&self.name);
-        sink(FieldRef {
-            name: Name::of(text),
-            text,
-            value,
-            name_allowed: field::is_name_allowed(text),
-            value_allowed: field::is_value_allowed(value),
-        });
+        sink(field);
         if insert {
-            self.table.insert(NewName::Text(text), value);
+            let about = About { name: field.name, name_allowed: field.name_allowed, value_allowed };
+            let new = match (&name, index.checked_sub(table::STATIC.len() + 1)) {
+                (Some(text), _) => NewName::Text(text.get(&self.name)),
+                (None, None) => {
+                    NewName::Text(table::static_entry(index).map_or(b"", |entry| entry.text))
+                }
+                (None, Some(index)) => NewName::Entry(index),
+            };
+            self.table.insert(new, value, about).ok_or(DecodeError("index outside the tables"))?;
         }
         Ok(())
+    }
+}
+
+/// Known names are fields' or pseudo-headers'; only others have to be looked at.
+fn is_allowed(name: Name, text: &[u8]) -> bool {
+    match name {
+        Name::Other => field::is_name_allowed(text),
+        _ => text.first() != Some(&b':'),
     }
 }
 

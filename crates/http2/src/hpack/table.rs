@@ -66,9 +66,15 @@ struct Entry {
     start: u64,
     name_len: usize,
     value_len: usize,
-    name: Name,
-    name_allowed: bool,
-    value_allowed: bool,
+    about: About,
+}
+
+/// What was found out about a field when it came first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About {
+    pub(super) name: Name,
+    pub(super) name_allowed: bool,
+    pub(super) value_allowed: bool,
 }
 
 impl Entry {
@@ -116,11 +122,11 @@ impl DynamicTable {
         let start = self.offset(entry);
         let value_start = start + entry.name_len;
         Some(FieldRef {
-            name: entry.name,
+            name: entry.about.name,
             text: self.bytes.get(start..value_start)?,
             value: self.bytes.get(value_start..value_start + entry.value_len)?,
-            name_allowed: entry.name_allowed,
-            value_allowed: entry.value_allowed,
+            name_allowed: entry.about.name_allowed,
+            value_allowed: entry.about.value_allowed,
         })
     }
 
@@ -131,45 +137,31 @@ impl DynamicTable {
         self.compact();
     }
 
-    /// Inserts an entry, evicting as many old ones as it takes (RFC 7541 4.4). `None`: there is no such name.
-    pub(super) fn insert(&mut self, name: NewName<'_>, value: &[u8]) -> Option<()> {
+    /// Inserts an entry, evicting as many old ones as it takes (RFC 7541 4.4). `about` tells what is known of it
+    /// already; its text and value are not looked at. `None`: there is no such name.
+    pub(super) fn insert(&mut self, name: NewName<'_>, value: &[u8], about: About) -> Option<()> {
         self.generation += 1;
-        let start = self.base + self.bytes.len() as u64;
-        let mut entry = Entry {
-            start,
-            name_len: 0,
-            value_len: value.len(),
-            name: Name::Other,
-            name_allowed: false,
-            value_allowed: field::is_value_allowed(value),
-        };
-        let source = match name {
-            NewName::Text(text) => {
-                entry.name = Name::of(text);
-                entry.name_len = text.len();
-                entry.name_allowed = field::is_name_allowed(text);
-                Err(text)
-            }
+        let (name_len, old) = match name {
+            NewName::Text(text) => (text.len(), None),
             NewName::Entry(index) => {
-                let old =
-                    *self.entries.get(self.entries.len().checked_sub(index)?.checked_sub(1)?)?;
-                entry = Entry {
-                    start,
-                    value_len: value.len(),
-                    value_allowed: entry.value_allowed,
-                    ..old
-                };
-                Ok(self.offset(&old))
+                let place = self.entries.len().checked_sub(index)?.checked_sub(1)?;
+                let old = self.entries.get(place)?;
+                (old.name_len, Some(self.offset(old)))
             }
         };
+        let start = self.base + self.bytes.len() as u64;
+        let entry = Entry { start, name_len, value_len: value.len(), about };
         if entry.size() > self.size_max {
             self.evict_to(0);
             self.compact();
             return Some(());
         }
-        match source {
-            Err(text) => self.bytes.extend_from_slice(text),
-            Ok(offset) => self.bytes.extend_from_within(offset..offset + entry.name_len),
+        match (name, old) {
+            (NewName::Text(text), _) => self.bytes.extend_from_slice(text),
+            (NewName::Entry(_), offset) => {
+                let offset = offset?;
+                self.bytes.extend_from_within(offset..offset + name_len);
+            }
         }
         self.bytes.extend_from_slice(value);
         self.evict_to(self.size_max - entry.size());
