@@ -66,8 +66,8 @@ struct Sim {
     leaders: BTreeMap<u64, u64>,
     /// Digest after each index that any member has applied.
     digests: BTreeMap<u64, u64>,
-    /// Term of each index committed anywhere.
-    committed: BTreeMap<u64, u64>,
+    /// Term of each entry committed anywhere, and the term in which it was.
+    committed: BTreeMap<u64, (u64, u64)>,
     /// Commit index of each member when it was last looked at.
     commits: BTreeMap<u64, u64>,
     /// Log of the leader of each term, as far as it was seen: index and term.
@@ -523,7 +523,11 @@ impl Sim {
         if is_leader {
             let leader = *self.leaders.entry(term).or_insert_with(|| {
                 self.seen.elections += 1;
-                for (&index, &committed) in &self.committed {
+                for (&index, &(committed, since)) in &self.committed {
+                    // one that was delayed may win an old term
+                    if since >= term {
+                        continue;
+                    }
                     assert!(
                         index < raft.log.first_index() || raft.log.term(index) == Ok(committed),
                         "{id} leads term {term} without {index}: leader completeness"
@@ -550,7 +554,7 @@ impl Sim {
         }
         for index in raft.log.first_index().max(raft.log.applied)..=commit {
             let Ok(entry_term) = raft.log.term(index) else { continue };
-            let first = *self.committed.entry(index).or_insert(entry_term);
+            let (first, _) = *self.committed.entry(index).or_insert((entry_term, term));
             assert_eq!(first, entry_term, "{id} commits another entry at {index}");
         }
         let before = self.commits.insert(id, commit).unwrap_or(0);
