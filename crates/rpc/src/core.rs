@@ -1,8 +1,34 @@
 //! One core of the front door: a thread with its connections.
 
-use std::sync::Arc;
+mod connections;
+mod ready;
 
-use crate::{Inbox, Link, RequestIds};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use api::{Error, Status};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+use crate::connection::{Connection, Fate};
+use crate::desk::{CallKey, ConnectionKey, Desk, Local, Next, ReadBatch};
+use crate::pages::Pages;
+use crate::service;
+use crate::transport::Transport;
+use crate::{Delivery, Inbox, Link, RequestIds, Socket};
+use connections::Connections;
+use ready::ReadyList;
+
+/// How often deadlines are looked at while something waits ...
+const TICK_SHORT: Duration = Duration::from_millis(100);
+/// ... and else, for keep-alive and the deadlines of streams.
+const TICK_LONG: Duration = Duration::from_secs(1);
+/// The buffer that sockets are read into, one for all.
+const READ_BYTES: usize = 64 << 10;
+/// Threads for hashes and snapshots.
+const WORKERS_MAX: usize = 4;
 
 /// Connections and their calls, all on one thread.
 #[derive(Debug)]
@@ -24,7 +50,321 @@ impl Core {
     /// # Errors
     /// If the runtime cannot be made.
     pub fn run(self) -> std::io::Result<()> {
-        let _ = (self.link, self.ids, self.inbox);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(WORKERS_MAX)
+            .build()?;
+        runtime.block_on(async {
+            let mut turns = Turns::new(self);
+            tokio::task::coop::unconstrained(std::future::poll_fn(|cx| turns.poll(cx))).await;
+        });
+        // Pages and snapshots that are under way end here.
+        runtime.shutdown_background();
         Ok(())
+    }
+}
+
+/// The state of a running core. One poll is one turn.
+struct Turns {
+    inbox: Arc<Inbox>,
+    desk: Desk,
+    connections: Connections,
+    ready: Arc<ReadyList>,
+    pages: Pages,
+    local: mpsc::UnboundedReceiver<Local>,
+    timer: Pin<Box<Sleep>>,
+    /// The timer will wake this core.
+    is_timer_armed: bool,
+    next_long_tick: Instant,
+    /// When the core stops, whatever is open.
+    stop_at: Option<Instant>,
+    buffer: Vec<u8>,
+    dirty: Vec<ConnectionKey>,
+    // Emptied and reused in each turn.
+    ready_now: Vec<u32>,
+    deliveries: Vec<Delivery>,
+}
+
+impl Turns {
+    fn new(core: Core) -> Self {
+        let now = Instant::now();
+        let (local_sender, local) = mpsc::unbounded_channel();
+        let pages = Pages::new(&core.link, local_sender.clone());
+        Self {
+            inbox: core.inbox,
+            desk: Desk::new(core.link, core.ids, local_sender, now),
+            connections: Connections::default(),
+            ready: Arc::new(ReadyList::default()),
+            pages,
+            local,
+            timer: Box::pin(tokio::time::sleep(TICK_LONG)),
+            is_timer_armed: false,
+            next_long_tick: now + TICK_LONG,
+            stop_at: None,
+            buffer: vec![0; READ_BYTES],
+            dirty: Vec::new(),
+            ready_now: Vec::new(),
+            deliveries: Vec::new(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.desk.now = Instant::now();
+        self.take_deliveries(cx);
+        self.take_local(cx);
+        self.read_ready(cx);
+        self.tick_if_due();
+        self.end_turn();
+        self.arm_timer(cx);
+        if self.is_finished() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn take_deliveries(&mut self, cx: &Context<'_>) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        self.inbox.take(&mut deliveries, cx.waker());
+        for delivery in deliveries.drain(..) {
+            self.deliver(delivery);
+        }
+        self.deliveries = deliveries;
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Replies(replies) => self.replied(replies),
+            Delivery::Refused(ids, error) => self.refused(&ids, error),
+            Delivery::ReadReady { id, result } => self.read_index_ready(id, result),
+            Delivery::Watch(responses) => {
+                for response in responses {
+                    let Some(call) = self.desk.watch_call(response.stream) else { continue };
+                    self.with_call(call, |http2, desk| {
+                        http2.watch_response(call.stream, &response, desk);
+                    });
+                }
+            }
+            Delivery::Answer { token, answer } => self.answered(token, answer),
+            Delivery::Socket(socket) => self.accept(socket),
+            Delivery::Shutdown => self.shut_down(),
+        }
+    }
+
+    fn replied(&mut self, replies: Vec<apply::Reply>) {
+        let mut known = 0;
+        for reply in replies {
+            let Some(call) = self.desk.take_proposed(reply.id) else { continue };
+            known += 1;
+            let took = self.desk.now.saturating_duration_since(call.begun);
+            self.desk.durations.applied(call.rpc, took);
+            let result = match reply.result {
+                Ok(outcome) => service::outcome::respond(&mut self.desk, &outcome),
+                Err(error) => Err(error.into()),
+            };
+            self.complete(call.key, result);
+        }
+        self.desk.link.metrics.server_proposals_pending.sub(known);
+    }
+
+    fn refused(&mut self, ids: &[u64], error: Error) {
+        for id in ids {
+            let Some(call) = self.desk.take_proposed(*id) else { continue };
+            let took = self.desk.now.saturating_duration_since(call.begun);
+            self.desk.durations.failed(call.rpc, took);
+            self.desk.link.metrics.server_proposals_pending.dec();
+            self.desk.link.metrics.server_proposals_failed_total.inc();
+            self.complete(call.key, Err(error.into()));
+        }
+    }
+
+    fn read_index_ready(&mut self, id: u64, result: Result<(), Error>) {
+        let Some(mut batch) = self.desk.take_reading(id) else { return };
+        if let Err(error) = result {
+            return self.desk.refuse_reads(batch, error);
+        }
+        let ReadBatch { arena, waiters, pages, .. } = &mut batch;
+        for page in pages.drain(..) {
+            let _ = page.send(Ok(()));
+        }
+        for waiter in waiters.drain(..) {
+            let call = waiter.call.key;
+            self.with_call(call, |http2, desk| {
+                let result = service::read_ready(desk, waiter, arena);
+                http2.complete(call.stream, result, desk);
+            });
+        }
+        self.desk.recycle(batch);
+    }
+
+    fn answered(&mut self, token: u64, answer: apply::Answer) {
+        let Some(waiter) = self.desk.take_commanded(token) else { return };
+        let desk = &mut self.desk;
+        let result = match answer {
+            apply::Answer::View(view) => service::maintenance::with_view(desk, &waiter.call, view),
+            apply::Answer::Defragmented(result) => service::maintenance::defragmented(desk, result),
+            answer => service::lease::respond(desk, &waiter, answer),
+        };
+        self.complete(waiter.call.key, result);
+    }
+
+    fn accept(&mut self, socket: Socket) {
+        if self.desk.is_draining {
+            return;
+        }
+        match Transport::new(socket) {
+            Ok(transport) => {
+                let key = self.connections.insert(|key| {
+                    let waker = ready::waker(&self.ready, key.index);
+                    Connection::new(key, waker, transport, self.desk.now)
+                });
+                self.ready_now.push(key.index);
+            }
+            Err(error) => tracing::warn!(%error, "failed to take a client's connection"),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if self.stop_at.is_some() {
+            return;
+        }
+        self.desk.is_draining = true;
+        self.stop_at = Some(self.desk.now + self.desk.link.limits.drain_timeout);
+        self.for_all(Connection::drain);
+    }
+
+    fn take_local(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(local)) = self.local.poll_recv(cx) {
+            match local {
+                Local::PageRead(page) => self.desk.read_for_page(page),
+                Local::Worked(call, result) => {
+                    let result = result.and_then(|response| {
+                        self.desk.frame.set_encoded(&response).map_err(service::unary_too_large)?;
+                        Ok(Next::Answer)
+                    });
+                    self.complete(call, result);
+                }
+                Local::Snapshot(call, result) => self.with_call(call, |http2, desk| {
+                    http2.snapshot_read(call.stream, result, desk);
+                }),
+            }
+        }
+    }
+
+    fn read_ready(&mut self, cx: &Context<'_>) {
+        let mut ready = std::mem::take(&mut self.ready_now);
+        self.ready.take(&mut ready, cx.waker());
+        for index in ready.drain(..) {
+            let Some(connection) = self.connections.at(index) else { continue };
+            let fate = connection.read(&mut self.buffer, &mut self.desk);
+            let key = connection.key;
+            self.mark_dirty(key);
+            self.settle(key, fate);
+        }
+        // Keeps what `settle` has put there meanwhile, and the larger allocation.
+        ready.append(&mut self.ready_now);
+        self.ready_now = ready;
+    }
+
+    fn tick_if_due(&mut self) {
+        if self.desk.now < self.timer.deadline() {
+            return;
+        }
+        self.desk.tick();
+        if self.desk.now >= self.next_long_tick {
+            self.next_long_tick = self.desk.now + TICK_LONG;
+            self.for_all(Connection::tick);
+        }
+        self.timer.as_mut().reset(self.desk.now + TICK_LONG);
+        self.is_timer_armed = false;
+    }
+
+    /// Hands over what the turn's requests ask for, and writes the turn's answers.
+    fn end_turn(&mut self) {
+        self.desk.hand_over();
+        for (call, status) in self.desk.take_failures() {
+            self.complete(call, Err(status));
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            let Some(connection) = self.connections.get(key) else { continue };
+            connection.is_dirty = false;
+            let fate = connection.write(&mut self.desk);
+            self.settle(key, fate);
+        }
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+        // What writing has brought up, such as acknowledgements for the watch hub.
+        self.desk.hand_over();
+    }
+
+    /// Sees to it that there is a next turn when there is something to do.
+    fn arm_timer(&mut self, cx: &mut Context<'_>) {
+        if !self.ready_now.is_empty() || !self.dirty.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        let soon = self.desk.now + TICK_SHORT;
+        let is_busy = self.desk.is_waiting() || self.stop_at.is_some();
+        if is_busy && self.timer.deadline() > soon {
+            self.timer.as_mut().reset(soon);
+            self.is_timer_armed = false;
+        }
+        if !std::mem::replace(&mut self.is_timer_armed, true)
+            && self.timer.as_mut().poll(cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        let Some(stop_at) = self.stop_at else { return false };
+        self.desk.now >= stop_at || (self.connections.is_empty() && self.desk.is_idle())
+    }
+
+    fn complete(&mut self, call: CallKey, result: Result<Next, Status>) {
+        self.with_call(call, |http2, desk| http2.complete(call.stream, result, desk));
+    }
+
+    fn with_call(
+        &mut self,
+        call: CallKey,
+        act: impl FnOnce(&mut crate::connection::Http2, &mut Desk),
+    ) {
+        let Some(connection) = self.connections.get(call.connection) else { return };
+        let Some(http2) = connection.http2() else { return };
+        act(http2, &mut self.desk);
+        self.mark_dirty(call.connection);
+    }
+
+    fn for_all(&mut self, mut act: impl FnMut(&mut Connection, &mut Desk) -> Fate) {
+        for index in 0..self.connections.places() {
+            let Some(connection) = self.connections.at(index) else { continue };
+            let fate = act(connection, &mut self.desk);
+            let key = connection.key;
+            self.mark_dirty(key);
+            self.settle(key, fate);
+        }
+    }
+
+    fn mark_dirty(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get(key)
+            && !std::mem::replace(&mut connection.is_dirty, true)
+        {
+            self.dirty.push(key);
+        }
+    }
+
+    fn settle(&mut self, key: ConnectionKey, fate: Fate) {
+        match fate {
+            Fate::Waits => {}
+            Fate::Ready => self.ready_now.push(key.index),
+            Fate::Gone => {
+                if let Some(mut connection) = self.connections.remove(key) {
+                    connection.abandon(&mut self.desk);
+                }
+            }
+            Fate::Http1(prefix) => {
+                if let Some(connection) = self.connections.remove(key) {
+                    self.pages.serve(connection.into_transport(), prefix);
+                }
+            }
+        }
     }
 }

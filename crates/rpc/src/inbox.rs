@@ -1,7 +1,8 @@
 //! The one queue into a core: filled by any thread, emptied in one go.
 
+use std::task::Waker;
+
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 /// Something that a core receives.
 #[derive(Debug)]
@@ -48,8 +49,14 @@ pub enum Socket {
 /// are bounded by the core; sockets are bounded by the file descriptors of the process.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    queue: Mutex<Vec<Delivery>>,
-    filled: Notify,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    deliveries: Vec<Delivery>,
+    /// Set from when the core empties the queue until somebody fills it.
+    core: Option<Waker>,
 }
 
 impl Inbox {
@@ -59,26 +66,22 @@ impl Inbox {
         Self::default()
     }
 
-    /// Puts something in; wakes the core if the inbox was empty.
+    /// Puts something in; wakes the core if it is the first since the core has looked.
     pub fn push(&self, delivery: Delivery) {
-        let was_empty = {
+        let core = {
             let mut queue = self.queue.lock();
-            let was_empty = queue.is_empty();
-            queue.push(delivery);
-            was_empty
+            queue.deliveries.push(delivery);
+            queue.core.take()
         };
-        if was_empty {
-            self.filled.notify_one();
+        if let Some(core) = core {
+            core.wake();
         }
     }
 
-    /// Swaps all deliveries into the empty `into`.
-    pub(crate) fn take(&self, into: &mut Vec<Delivery>) {
-        std::mem::swap(&mut *self.queue.lock(), into);
-    }
-
-    /// Returns when the inbox may hold something.
-    pub(crate) async fn filled(&self) {
-        self.filled.notified().await;
+    /// Swaps all deliveries into the empty `into`; the next push wakes `core`.
+    pub(crate) fn take(&self, into: &mut Vec<Delivery>, core: &Waker) {
+        let mut queue = self.queue.lock();
+        std::mem::swap(&mut queue.deliveries, into);
+        queue.core = Some(core.clone());
     }
 }

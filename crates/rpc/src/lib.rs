@@ -18,13 +18,22 @@
 //! A turn is everything between two polls of the sockets. What its requests ask of consensus goes there as one
 //! batch of proposals and one read index; what its answers make ready leaves each connection in one write.
 
+mod call;
+mod connection;
 mod core;
+mod desk;
+mod grpc;
 mod id;
 mod inbox;
+mod keepalive;
 mod limits;
 mod link;
+mod message;
 mod metrics;
+mod pages;
+mod service;
 mod state;
+mod transport;
 
 pub use core::Core;
 pub use id::{RequestIds, SERVER_CORE, core_of};

@@ -11,27 +11,7 @@ use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::{RPC_COUNT, row};
 
-const CODES: usize = 17;
-const CODE_NAMES: [&str; CODES] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-
+const CODES: usize = Code::ALL.len();
 /// A counter that one thread writes and any thread reads: an addition without a locked instruction.
 #[derive(Debug, Default)]
 struct Local(AtomicU64);
@@ -82,7 +62,7 @@ impl CallCounters {
 
     /// A call ended with this code.
     pub(crate) fn handled(&self, rpc: Rpc, code: Code) {
-        self.rows[row(rpc)].handled[(code as usize).min(CODES - 1)].add(1);
+        self.rows[row(rpc)].handled[code as usize].add(1);
     }
 }
 
@@ -130,9 +110,12 @@ impl prometheus::core::Collector for Collector {
         };
         let mut handled = Vec::with_capacity(RPC_COUNT * CODES);
         for method in &METHODS {
-            for (code, name) in CODE_NAMES.iter().enumerate() {
-                let total = cores.iter().map(|core| core.rows[row(method.rpc)].handled[code].get());
-                handled.push(metric(labels(method, Some(name)), total.sum()));
+            for code in Code::ALL {
+                let count = |core: &Arc<CallCounters>| {
+                    core.rows[row(method.rpc)].handled[code as usize].get()
+                };
+                let total = cores.iter().map(count).sum();
+                handled.push(metric(labels(method, Some(code.name())), total));
             }
         }
         vec![

@@ -1,0 +1,571 @@
+//! The calls of an HTTP/2 connection: events of the engine in, answers of the handlers out.
+
+use std::time::Duration;
+
+use api::etcdserverpb::SnapshotResponse;
+use api::service::Rpc;
+use api::{Code, Error, Status};
+use http2::{ErrorCode, Event, Field, Name, Output, Server, StreamId};
+use mvcc::watch::Response;
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::Fate;
+use crate::call::{self, Call, State, Stream};
+use crate::desk::{CallInfo, CallKey, ConnectionKey, Desk, Next};
+use crate::grpc::{self, Head, Refusal, StatusFields, TRAILERS_OK};
+use crate::keepalive::{Duty, Keepalive};
+use crate::message::Input;
+use crate::service::maintenance::SnapshotCursor;
+use crate::service::{self, lease, watch};
+
+/// A stream with more than this unsent gets nothing new to send.
+const UNSENT_MAX: usize = 64 << 10;
+/// So much unsent on a whole connection stops the watch hub from sending it more.
+const UNSENT_TOTAL_MAX: usize = 4 << 20;
+/// Bytes of unfinished requests that a connection may make us hold.
+const PARTIAL_BYTES_MAX: usize = 128 << 20;
+/// Renewals of one stream that may be under way.
+const RENEWALS_MAX: usize = 1024;
+/// How long a client may take to answer the PING of a graceful end.
+const DRAIN_PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a client that does not read may hold up the end of its connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An HTTP/2 connection.
+#[derive(Debug)]
+pub(crate) struct Http2 {
+    key: ConnectionKey,
+    engine: Server,
+    calls: FxHashMap<StreamId, Call>,
+    keepalive: Keepalive,
+    /// Watch streams with responses of which the hub does not know that they were written.
+    unacked: Vec<StreamId>,
+    /// Streams whose requests wait for room in the hub's queue.
+    held_up: Vec<StreamId>,
+    /// Bytes of requests that are not complete.
+    partial_bytes: usize,
+    is_read_paused: bool,
+    drain_deadline: Option<Instant>,
+    /// When the last words need not be written any more.
+    close_deadline: Option<Instant>,
+}
+
+impl Http2 {
+    pub(crate) fn new(key: ConnectionKey, desk: &Desk) -> Self {
+        let config = http2::Config {
+            max_concurrent_streams: desk.link.limits.max_concurrent_streams,
+            writable_mark: UNSENT_MAX,
+            ..http2::Config::default()
+        };
+        let mut engine = Server::new(&config);
+        if desk.is_draining {
+            engine.drain();
+        }
+        Self {
+            key,
+            engine,
+            calls: FxHashMap::default(),
+            keepalive: Keepalive::new(desk.now),
+            unacked: Vec::new(),
+            held_up: Vec::new(),
+            partial_bytes: 0,
+            is_read_paused: false,
+            drain_deadline: None,
+            close_deadline: None,
+        }
+    }
+
+    /// Whether to read no more for now; remembers that something may be unread.
+    pub(crate) fn pauses_reading(&mut self) -> bool {
+        self.is_read_paused = self.engine.is_congested();
+        self.is_read_paused
+    }
+
+    /// Whether reading was paused and may go on.
+    pub(crate) fn resumes_reading(&mut self) -> bool {
+        self.is_read_paused && !self.pauses_reading()
+    }
+
+    /// What is to be written.
+    pub(crate) fn output(&mut self) -> &mut Output {
+        self.engine.output()
+    }
+
+    /// Whether the connection ends when all is written.
+    pub(crate) fn wants_close(&self) -> bool {
+        self.engine.wants_close()
+    }
+
+    /// Takes bytes of the client.
+    pub(crate) fn receive(&mut self, data: &[u8], desk: &mut Desk) {
+        self.keepalive.read(desk.now);
+        self.take_events(data, desk);
+    }
+
+    /// Lets go on what waited for output to be written.
+    pub(crate) fn refill(&mut self, desk: &mut Desk) {
+        self.take_events(&[], desk);
+        if !self.unacked.is_empty() {
+            self.acknowledge(desk);
+        }
+        if !self.held_up.is_empty() && desk.has_room_for_watches() {
+            for stream in std::mem::take(&mut self.held_up) {
+                self.release(stream);
+            }
+        }
+    }
+
+    fn take_events(&mut self, mut input: &[u8], desk: &mut Desk) {
+        let now_ms = desk.now_ms();
+        loop {
+            let event = match self.engine.receive(now_ms, &mut input) {
+                Ok(Some(event)) => event,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "closing a client's connection");
+                    return;
+                }
+            };
+            match event {
+                Event::Headers { stream, head, end } => {
+                    let accepted = grpc::accept(head);
+                    let admitted = match &accepted {
+                        Ok(accepted) => desk.admit(accepted, head.get(Name::ClientApiVersion)),
+                        Err(_) => Ok(()),
+                    };
+                    self.open(stream, accepted, admitted, end, desk);
+                }
+                Event::Data { stream, data, end } => self.data(stream, data, end, desk),
+                Event::Trailers { stream, .. } => self.data(stream, &[], true, desk),
+                Event::Reset { stream, .. } => self.forget(stream, Code::Canceled, desk),
+                Event::Writable { stream } => self.pump(stream, desk),
+                Event::Ping { .. } => self.pinged(desk),
+                Event::Drained | Event::PingAck { .. } | Event::GoAway { .. } => {}
+            }
+        }
+    }
+
+    fn pinged(&mut self, desk: &Desk) {
+        let has_calls = self.engine.open_streams() > 0;
+        if self.keepalive.is_abused_by_ping(desk.now, has_calls, &desk.link.limits) {
+            self.engine.go_away(ErrorCode::ENHANCE_YOUR_CALM, b"too_many_pings");
+        }
+    }
+
+    /// A request's head came.
+    fn open(
+        &mut self,
+        stream: StreamId,
+        accepted: Result<Head, Refusal>,
+        admitted: Result<(), Error>,
+        end: bool,
+        desk: &mut Desk,
+    ) {
+        let head = match accepted {
+            Ok(head) => head,
+            Err(refusal) => return self.refuse(stream, &refusal, desk),
+        };
+        let key = CallKey { connection: self.key, stream };
+        let state = match head.rpc {
+            Rpc::Watch => State::Stream(Stream::Watch(watch::Stream {
+                hub_stream: desk.open_watch_stream(key),
+                unacked: 0,
+            })),
+            Rpc::LeaseKeepAlive => {
+                State::Stream(Stream::LeaseKeepAlive(lease::KeepAlive::default()))
+            }
+            _ => State::Request,
+        };
+        if matches!(state, State::Stream(_)) {
+            self.engine.hold_window(stream);
+        }
+        desk.counters.started(head.rpc);
+        self.calls.insert(stream, Call::new(key, &head, desk.now, state));
+        if let Err(error) = admitted {
+            return self.finish(stream, &error.into(), desk);
+        }
+        if !service::is_implemented(head.rpc) {
+            return self.finish(stream, &service::unimplemented(head.rpc), desk);
+        }
+        if end {
+            self.data(stream, &[], true, desk);
+        }
+    }
+
+    /// Answers a request that is not a call.
+    fn refuse(&mut self, stream: StreamId, refusal: &Refusal, desk: &Desk) {
+        if let Some(rpc) = refusal.rpc {
+            desk.counters.started(rpc);
+            desk.counters.handled(rpc, refusal.status.code);
+        }
+        let status = StatusFields::new(&refusal.status);
+        let fields: Vec<Field<'_>> =
+            std::iter::once(grpc::content_type(false)).chain(status.fields()).collect();
+        self.keepalive.sent();
+        self.engine.send_headers(stream, refusal.http_status, &fields, true);
+    }
+
+    /// A piece of a request's body came.
+    fn data(&mut self, stream: StreamId, mut data: &[u8], end: bool, desk: &mut Desk) {
+        let max = desk.link.limits.max_receive_bytes();
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        call.held += data.len();
+        loop {
+            let Some(call) = self.calls.get_mut(&stream) else { return };
+            let message = match call.input.next(&mut data, max) {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(status) => return self.finish(stream, &status, desk),
+            };
+            desk.received(call.info.rpc, message.len());
+            match &mut call.state {
+                State::Request => {
+                    let result = service::dispatch(desk, &call.info, message);
+                    call.input = Input::default();
+                    self.partial_bytes -= std::mem::take(&mut call.partial_counted);
+                    return self.complete(stream, result, desk);
+                }
+                State::Stream(Stream::Watch(watch)) => {
+                    if let Err(status) = watch::request(desk, watch, message) {
+                        return self.finish(stream, &status, desk);
+                    }
+                }
+                State::Stream(Stream::LeaseKeepAlive(keep_alive)) => {
+                    keep_alive.open += 1;
+                    if let Err(status) = lease::keep_alive(desk, &call.info, message) {
+                        return self.finish(stream, &status, desk);
+                    }
+                }
+                State::Waiting | State::Stream(_) => return,
+            }
+        }
+        self.account(stream, desk);
+        self.release_worked_off(stream, desk);
+        if end {
+            self.half_closed(stream, desk);
+        }
+    }
+
+    /// Counts the bytes of requests that are not complete, and refuses more than a client's share.
+    fn account(&mut self, stream: StreamId, desk: &mut Desk) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        let pending = call.input.pending();
+        let before = std::mem::replace(&mut call.partial_counted, pending);
+        self.partial_bytes = self.partial_bytes + pending - before;
+        if self.partial_bytes > PARTIAL_BYTES_MAX {
+            let status = Status::fixed(Code::ResourceExhausted, "too many incomplete requests");
+            self.finish(stream, &status, desk);
+        }
+    }
+
+    /// The client will send no more on this stream.
+    fn half_closed(&mut self, stream: StreamId, desk: &mut Desk) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        match &mut call.state {
+            State::Request => {
+                let text = if call.input.pending() == 0 { "EOF" } else { "unexpected EOF" };
+                self.finish(stream, &Status::fixed(Code::Unknown, text), desk);
+            }
+            State::Stream(Stream::LeaseKeepAlive(keep_alive)) => {
+                keep_alive.is_half_closed = true;
+                if keep_alive.open == 0 {
+                    self.finish(stream, &Status::OK, desk);
+                }
+            }
+            // A watch goes on without requests.
+            State::Waiting | State::Stream(_) => {}
+        }
+    }
+
+    /// Returns the window of a stream of requests, unless too many of them are under way.
+    fn release_worked_off(&mut self, stream: StreamId, desk: &Desk) {
+        let Some(call) = self.calls.get(&stream) else { return };
+        let unsent = self.engine.unsent(stream);
+        match &call.state {
+            State::Stream(Stream::Watch(_)) if !desk.has_room_for_watches() => {
+                self.held_up.push(stream);
+            }
+            State::Stream(Stream::LeaseKeepAlive(keep_alive))
+                if keep_alive.open > RENEWALS_MAX || unsent > UNSENT_MAX => {}
+            State::Stream(_) => self.release(stream),
+            State::Request | State::Waiting => {}
+        }
+    }
+
+    fn release(&mut self, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        let held = std::mem::take(&mut call.held);
+        self.engine.release(stream, held);
+    }
+
+    /// A handler has decided, or what a call waited for is there. Nothing happens if it is gone.
+    pub(crate) fn complete(
+        &mut self,
+        stream: StreamId,
+        result: Result<Next, Status>,
+        desk: &mut Desk,
+    ) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        match result {
+            Err(status) => self.finish(stream, &status, desk),
+            Ok(Next::Wait) => {
+                if matches!(call.state, State::Request) {
+                    call.state = State::Waiting;
+                }
+            }
+            Ok(Next::Answer) if call.is_unary() => self.answer(stream, desk),
+            Ok(Next::Answer) => {
+                self.send(stream, desk);
+                self.renewed(stream, desk);
+            }
+            Ok(Next::Stream(new)) => {
+                call.state = State::Stream(new);
+                self.pump(stream, desk);
+            }
+        }
+    }
+
+    /// A renewal of a lease was answered.
+    fn renewed(&mut self, stream: StreamId, desk: &mut Desk) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        let State::Stream(Stream::LeaseKeepAlive(keep_alive)) = &mut call.state else { return };
+        keep_alive.open = keep_alive.open.saturating_sub(1);
+        if keep_alive.is_half_closed && keep_alive.open == 0 {
+            return self.finish(stream, &Status::OK, desk);
+        }
+        if call.held > 0 {
+            self.release_worked_off(stream, desk);
+        }
+    }
+
+    /// A unary response: the one in the desk's frame.
+    fn answer(&mut self, stream: StreamId, desk: &mut Desk) {
+        let Some(call) = self.calls.remove(&stream) else { return };
+        desk.sent(call.info.rpc);
+        desk.counters.handled(call.info.rpc, Code::Ok);
+        warn_if_slow(&call.info, Code::Ok, desk);
+        self.keepalive.sent();
+        self.engine.send_headers(stream, 200, &[grpc::content_type(call.proto_subtype)], false);
+        match desk.frame.take_large() {
+            Some(frame) => self.engine.send_bytes(stream, [frame], false),
+            None => self.engine.send_data(stream, desk.frame.bytes(), false),
+        }
+        self.engine.send_trailers(stream, &TRAILERS_OK);
+    }
+
+    /// A response of a stream: the one in the desk's frame.
+    fn send(&mut self, stream: StreamId, desk: &mut Desk) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        desk.sent(call.info.rpc);
+        self.keepalive.sent();
+        if !std::mem::replace(&mut call.head_sent, true) {
+            let fields = [grpc::content_type(call.proto_subtype)];
+            self.engine.send_headers(stream, 200, &fields, false);
+        }
+        match desk.frame.take_large() {
+            Some(frame) => self.engine.send_bytes(stream, [frame], false),
+            None => self.engine.send_data(stream, desk.frame.bytes(), false),
+        }
+    }
+
+    /// Ends a call with a status.
+    pub(crate) fn finish(&mut self, stream: StreamId, status: &Status, desk: &mut Desk) {
+        let Some(call) = self.forget_call(stream, status.code, desk) else { return };
+        self.keepalive.sent();
+        if call.head_sent {
+            if status.code == Code::Ok {
+                return self.engine.send_trailers(stream, &TRAILERS_OK);
+            }
+            let status = StatusFields::new(status);
+            let fields: Vec<Field<'_>> = status.fields().collect();
+            return self.engine.send_trailers(stream, &fields);
+        }
+        let status = StatusFields::new(status);
+        let content_type = grpc::content_type(call.proto_subtype);
+        let fields: Vec<Field<'_>> = std::iter::once(content_type).chain(status.fields()).collect();
+        self.engine.send_headers(stream, 200, &fields, true);
+    }
+
+    /// The client gave a call up.
+    fn forget(&mut self, stream: StreamId, code: Code, desk: &mut Desk) {
+        self.forget_call(stream, code, desk);
+    }
+
+    fn forget_call(&mut self, stream: StreamId, code: Code, desk: &mut Desk) -> Option<Call> {
+        let call = self.calls.remove(&stream)?;
+        self.partial_bytes -= call.partial_counted;
+        desk.counters.handled(call.info.rpc, code);
+        match &call.state {
+            State::Stream(Stream::Watch(watch)) => desk.close_watch_stream(watch.hub_stream),
+            State::Request | State::Waiting => warn_if_slow(&call.info, code, desk),
+            State::Stream(_) => {}
+        }
+        Some(call)
+    }
+
+    /// Lets a stream of responses go on, as far as the client takes them.
+    fn pump(&mut self, stream: StreamId, desk: &mut Desk) {
+        while self.engine.unsent(stream) <= UNSENT_MAX {
+            let Some(call) = self.calls.get_mut(&stream) else { return };
+            let State::Stream(kind) = &mut call.state else { return };
+            match kind {
+                Stream::Watch(_) => return,
+                Stream::LeaseKeepAlive(_) => return self.release_worked_off(stream, desk),
+                Stream::Snapshot(snapshot) => return snapshot.read_on(desk, call.info.key),
+                Stream::Range(range) => match range.advance(desk) {
+                    Ok(is_last) => {
+                        self.send(stream, desk);
+                        if is_last {
+                            return self.finish(stream, &Status::OK, desk);
+                        }
+                    }
+                    Err(status) => return self.finish(stream, &status, desk),
+                },
+                Stream::HealthWatch(health) => match health.advance(desk) {
+                    Ok(true) => return self.send(stream, desk),
+                    Ok(false) => return,
+                    Err(status) => return self.finish(stream, &status, desk),
+                },
+            }
+        }
+    }
+
+    /// More of a snapshot was read.
+    pub(crate) fn snapshot_read(
+        &mut self,
+        stream: StreamId,
+        result: Result<Box<SnapshotCursor>, Status>,
+        desk: &mut Desk,
+    ) {
+        let mut cursor = match result {
+            Ok(cursor) => cursor,
+            Err(status) => return self.finish(stream, &status, desk),
+        };
+        let messages: Vec<SnapshotResponse> = cursor.take_messages();
+        for message in messages {
+            if desk.frame.set_message(&message).is_ok() {
+                self.send(stream, desk);
+            }
+        }
+        if let Some(took) = cursor.took() {
+            let metrics = &desk.link.metrics;
+            metrics.disk_backend_snapshot_duration_seconds.observe(took.as_secs_f64());
+            return self.finish(stream, &Status::OK, desk);
+        }
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        if let State::Stream(Stream::Snapshot(snapshot)) = &mut call.state {
+            snapshot.resume(cursor);
+        }
+        self.pump(stream, desk);
+    }
+
+    /// The hub has something for a stream.
+    pub(crate) fn watch_response(
+        &mut self,
+        stream: StreamId,
+        response: &Response,
+        desk: &mut Desk,
+    ) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        let State::Stream(Stream::Watch(watch)) = &mut call.state else { return };
+        if watch.unacked == 0 {
+            self.unacked.push(stream);
+        }
+        watch.unacked += 1;
+        if let Err(status) = watch::respond(desk, response, |desk| self.send(stream, desk)) {
+            self.finish(stream, &status, desk);
+        }
+    }
+
+    /// Tells the hub which responses have left, for streams whose client keeps up.
+    fn acknowledge(&mut self, desk: &mut Desk) {
+        if self.engine.unsent_total() > UNSENT_TOTAL_MAX {
+            return;
+        }
+        let Self { unacked, calls, engine, .. } = self;
+        unacked.retain(|stream| {
+            let Some(call) = calls.get_mut(stream) else { return false };
+            let State::Stream(Stream::Watch(watch)) = &mut call.state else { return false };
+            if engine.unsent(*stream) > UNSENT_MAX {
+                return true;
+            }
+            let responses = std::mem::take(&mut watch.unacked);
+            desk.watch(mvcc::watch::Command::Ack { stream: watch.hub_stream, responses });
+            false
+        });
+    }
+
+    /// Deadlines, leader loss, keep-alive; about once a second.
+    pub(crate) fn tick(&mut self, desk: &mut Desk) -> Fate {
+        match self.keepalive.duty(desk.now, &desk.link.limits) {
+            Duty::None => {}
+            Duty::Ping => self.engine.ping(*b"quorate\0"),
+            Duty::Close => return Fate::Gone,
+        }
+        if self.engine.wants_close() {
+            let deadline = *self.close_deadline.get_or_insert(desk.now + CLOSE_TIMEOUT);
+            if deadline <= desk.now {
+                return Fate::Gone;
+            }
+        }
+        if self.drain_deadline.is_some_and(|deadline| deadline <= desk.now) {
+            self.drain_deadline = None;
+            self.engine.drain_now();
+        }
+        let grace = 3 * desk.link.limits.election_timeout;
+        let is_leader_lost = desk.leaderless_since().is_some_and(|since| desk.now >= since + grace);
+        let mut ended = Vec::new();
+        let mut told = Vec::new();
+        for (stream, call) in &self.calls {
+            let is_late = call.info.deadline.is_some_and(|deadline| deadline <= desk.now);
+            if is_late {
+                ended.push((*stream, Error::ContextDeadlineExceeded));
+            } else if is_leader_lost && call.requires_leader && !call::is_unary(call.info.rpc) {
+                ended.push((*stream, Error::NoLeader));
+            } else if matches!(call.state, State::Stream(Stream::HealthWatch(_))) {
+                told.push(*stream);
+            }
+        }
+        for (stream, error) in ended {
+            self.finish(stream, &error.into(), desk);
+        }
+        for stream in told {
+            self.pump(stream, desk);
+        }
+        Fate::Waits
+    }
+
+    /// Ends streams, which would never end by themselves, and lets the other calls end.
+    pub(crate) fn drain(&mut self, desk: &mut Desk) {
+        let endless = |call: &&Call| !call.is_unary();
+        let streams: Vec<StreamId> =
+            self.calls.values().filter(endless).map(|call| call.info.key.stream).collect();
+        for stream in streams {
+            self.finish(stream, &Error::Stopped.into(), desk);
+        }
+        self.engine.drain();
+        self.drain_deadline = Some(desk.now + DRAIN_PING_TIMEOUT);
+    }
+
+    /// The client is gone, with all its calls.
+    pub(crate) fn abandon(&mut self, desk: &mut Desk) {
+        let streams: Vec<StreamId> = self.calls.keys().copied().collect();
+        for stream in streams {
+            self.forget(stream, Code::Canceled, desk);
+        }
+    }
+}
+
+fn warn_if_slow(call: &CallInfo, code: Code, desk: &Desk) {
+    let took = desk.now.saturating_duration_since(call.begun);
+    if took > desk.link.limits.warning_unary_request_duration && call::is_unary(call.rpc) {
+        tracing::warn!(
+            "response type" = call.rpc.method().path,
+            "time spent" = ?took,
+            code = code.name(),
+            "request stats"
+        );
+    }
+}

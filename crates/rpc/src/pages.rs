@@ -1,0 +1,214 @@
+//! The HTTP/1.1 pages of the client port: version, health, metrics.
+
+mod checks;
+mod io;
+mod vars;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::desk::Local;
+use crate::transport::Transport;
+use crate::{Link, Metrics, State};
+
+type Page = Response<Full<Bytes>>;
+
+/// How long a client may take to send a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Serves pages on connections that speak HTTP/1.
+#[derive(Clone, Debug)]
+pub(crate) struct Pages {
+    shared: Arc<Shared>,
+}
+
+/// What the pages show.
+#[derive(Debug)]
+struct Shared {
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    reader: mvcc::Reader,
+    core: mpsc::UnboundedSender<Local>,
+}
+
+impl Pages {
+    pub(crate) fn new(link: &Link, core: mpsc::UnboundedSender<Local>) -> Self {
+        let shared = Shared {
+            state: Arc::clone(&link.state),
+            metrics: Arc::clone(&link.metrics),
+            reader: link.reader.clone(),
+            core,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Serves a connection of which `prefix` was read, on a task of its own.
+    pub(crate) fn serve(&self, transport: Transport, prefix: Vec<u8>) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let shared = Arc::clone(&shared);
+                async move { Ok::<_, Infallible>(with_cors(shared.page(&request).await)) }
+            });
+            let served = http1::Builder::new()
+                .timer(io::Timer)
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(io::Stream::new(transport, prefix), service);
+            if let Err(error) = served.await {
+                tracing::debug!(%error, "closing a client's HTTP/1 connection");
+            }
+        });
+    }
+}
+
+impl Shared {
+    async fn page(&self, request: &Request<Incoming>) -> Page {
+        if request.method() == Method::OPTIONS {
+            return Response::new(Full::default());
+        }
+        let query = request.uri().query().unwrap_or_default();
+        match request.uri().path() {
+            "/metrics" => self.metrics(),
+            "/version" if is_get(request) => self.version(),
+            "/debug/vars" => vars::page(&self.state),
+            "/health" if is_get(request) => checks::health(self, query).await,
+            "/version" | "/health" => method_not_allowed(),
+            path => match checks::find(path) {
+                Some(_) if !is_get(request) => method_not_allowed(),
+                Some(found) => checks::page(self, found, query).await,
+                None => error(StatusCode::NOT_FOUND, "404 page not found"),
+            },
+        }
+    }
+
+    fn version(&self) -> Page {
+        let cluster = self.state.cluster_version.read().clone();
+        let storage = self.state.storage_version.read().clone();
+        // Before the first cluster version is decided, the backend is as 3.5 left it.
+        let storage_default = if cluster.is_none() { "3.5.0" } else { "unknown" };
+        let text = format!(
+            r#"{{"etcdserver":"{}","etcdcluster":"{}","storage":"{}"}}"#,
+            self.state.version,
+            cluster.as_deref().unwrap_or("not_decided"),
+            storage.as_deref().unwrap_or(storage_default),
+        );
+        page(StatusCode::OK, JSON, text)
+    }
+
+    fn metrics(&self) -> Page {
+        let metrics = &self.metrics;
+        metrics.promhttp_metric_handler_requests_in_flight.inc();
+        let text = metrics.render();
+        metrics.promhttp_metric_handler_requests_in_flight.dec();
+        metrics.promhttp_metric_handler_requests_total.with_label_values(&["200"]).inc();
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        page(StatusCode::OK, kind, text)
+    }
+
+    /// Waits until a linearizable read could be served; the error is its text.
+    async fn linearizable_read(&self) -> Result<(), api::Error> {
+        let (sender, receiver) = oneshot::channel();
+        if self.core.send(Local::PageRead(sender)).is_err() {
+            return Err(api::Error::Stopped);
+        }
+        receiver.await.unwrap_or(Err(api::Error::Stopped))
+    }
+}
+
+fn is_get(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET
+}
+
+fn page(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Page {
+    let mut page = Response::new(Full::new(body.into()));
+    *page.status_mut() = status;
+    page.headers_mut().insert(CONTENT_TYPE, kind);
+    page
+}
+
+/// An error as Go's `http.Error` writes it.
+fn error(status: StatusCode, text: &str) -> Page {
+    nosniff(page(status, TEXT, format!("{text}\n")))
+}
+
+fn nosniff(mut page: Page) -> Page {
+    let name = HeaderName::from_static("x-content-type-options");
+    page.headers_mut().insert(name, HeaderValue::from_static("nosniff"));
+    page
+}
+
+fn method_not_allowed() -> Page {
+    let mut page = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    page.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    page
+}
+
+/// etcd allows every origin unless it is told otherwise.
+fn with_cors(mut page: Page) -> Page {
+    for (name, value) in [
+        ("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE"),
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-headers", "accept, content-type, authorization"),
+    ] {
+        page.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    page
+}
+
+/// The values of a parameter in a query, with `%xx` and `+` undone.
+fn parameters<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = String> + 'q {
+    query.split('&').filter_map(move |pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(key) == name).then(|| decode(value))
+    })
+}
+
+fn decode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let mut ahead = bytes.clone();
+                let mut digit = || ahead.next().and_then(|byte| char::from(byte).to_digit(16));
+                match (digit(), digit()) {
+                    (Some(high), Some(low)) => {
+                        out.push(u8::try_from(high << 4 | low).unwrap_or(b'?'));
+                        bytes = ahead;
+                    }
+                    _ => out.push(b'%'),
+                }
+            }
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries() {
+        let read = |query: &str, name: &str| parameters(query, name).collect::<Vec<_>>();
+        assert_eq!(read("exclude=A&x=1&exclude=B", "exclude"), ["A", "B"]);
+        assert_eq!(read("verbose", "verbose"), [""]);
+        assert_eq!(read("a%62=%41%2", "ab"), ["A%2"]);
+        assert_eq!(read("a=b+c", "a"), ["b c"]);
+        assert!(read("", "a").is_empty());
+    }
+}

@@ -1,0 +1,314 @@
+//! `etcdserverpb.KV`, but for Txn.
+
+use api::error::transport;
+use api::etcdserverpb as pb;
+use api::internal::OpRef;
+use api::request::{DeleteRangeRequestRef, PutRequestRef, RangeRequestRef};
+use api::response::{RangeResponseRef, RangeStreamResponseRef};
+use api::wire::DecodeError;
+use api::{Error, Status};
+use mvcc::{RangeArgs, SortOrder, SortTarget};
+use tokio::time::Instant;
+
+use super::{Result, decode, refuse_learner, store_error, unary_too_large};
+use crate::call::Stream;
+use crate::desk::{CallInfo, Desk, Next, ReadOp, RequestType};
+
+/// `Range`: at once if the client wants no more than this member's own state.
+pub(crate) fn range(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let range = RangeRequestRef::decode(request).map_err(undecodable)?;
+    if !range.serializable {
+        refuse_learner(desk)?;
+    }
+    check_range(&range)?;
+    if range.serializable {
+        return serve(desk, call, &range);
+    }
+    Ok(desk.read_request(call, request, ReadOp::Range))
+}
+
+/// `Range`, when the state is fresh enough. The request was checked when it came.
+pub(crate) fn serve_range(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let range = RangeRequestRef::decode(request).map_err(undecodable)?;
+    serve(desk, call, &range)
+}
+
+fn serve(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Result<Next> {
+    let args = range_args(range)?;
+    let begun = Instant::now();
+    let out = desk.frame.begin();
+    let result = desk.link.reader.range(&args, |row| append_field(out, 2, row));
+    let took = begun.elapsed();
+    desk.durations.range(result.is_ok(), took);
+    desk.durations.request(
+        RequestType::Range,
+        result.is_ok(),
+        desk.now.saturating_duration_since(call.begun) + took,
+    );
+    desk.link.metrics.mvcc_range_total.inc();
+    let result = result.map_err(|error| store_error(&error))?;
+    if result.more {
+        out.extend_from_slice(&[3 << 3, 1]);
+    }
+    if result.count != 0 {
+        out.push(4 << 3);
+        append_varint(out, result.count.cast_unsigned());
+    }
+    let header = desk.header(result.revision);
+    desk.frame.finish(&header).map_err(unary_too_large)?;
+    Ok(Next::Answer)
+}
+
+/// A `RangeStream` under way: chunks at one revision, sent as the client takes them.
+#[derive(Debug)]
+pub(crate) struct RangeStream {
+    key: Vec<u8>,
+    range_end: Vec<u8>,
+    /// 0 until the first chunk is read, unless the client named one.
+    revision: i64,
+    keys_only: bool,
+    count_only: bool,
+    /// Rows that may still be sent.
+    left: usize,
+    chunk_rows: usize,
+    /// Keys in the whole range, known from the first chunk.
+    count: Option<i64>,
+    header_revision: i64,
+    rows: Vec<bytes::Bytes>,
+}
+
+/// Rows of the first chunk.
+const CHUNK_ROWS: usize = 10;
+
+/// `RangeStream`.
+pub(crate) fn range_stream(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let range = RangeRequestRef::decode(request).map_err(undecodable)?;
+    refuse_learner(desk)?;
+    check_range(&range)?;
+    let is_sorted = range.sort_target != SortTarget::Key as i32
+        || range.sort_order == SortOrder::Descend as i32;
+    if is_sorted {
+        return Err(Error::RangeStreamSort.into());
+    }
+    let filters = [
+        range.min_mod_revision,
+        range.max_mod_revision,
+        range.min_create_revision,
+        range.max_create_revision,
+    ];
+    if filters != [0; 4] {
+        return Err(Error::RangeStreamFilter.into());
+    }
+    if range.serializable {
+        return serve_range_stream(request);
+    }
+    Ok(desk.read_request(call, request, ReadOp::RangeStream))
+}
+
+/// `RangeStream`, when the state is fresh enough.
+pub(crate) fn serve_range_stream(request: &[u8]) -> Result<Next> {
+    let range = RangeRequestRef::decode(request).map_err(undecodable)?;
+    Ok(Next::Stream(Stream::Range(Box::new(RangeStream {
+        key: range.key.to_vec(),
+        range_end: range.range_end.to_vec(),
+        revision: range.revision,
+        keys_only: range.keys_only,
+        count_only: range.count_only,
+        left: usize::try_from(range.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX),
+        chunk_rows: CHUNK_ROWS,
+        count: None,
+        header_revision: 0,
+        rows: Vec::new(),
+    }))))
+}
+
+impl RangeStream {
+    /// Makes the next message in the desk's frame; whether it was the last.
+    pub(crate) fn advance(&mut self, desk: &mut Desk) -> Result<bool> {
+        desk.link.metrics.mvcc_range_total.inc();
+        if self.count_only {
+            return self.count_only(desk);
+        }
+        let rows = &mut self.rows;
+        rows.clear();
+        let args = RangeArgs {
+            key: &self.key,
+            range_end: &self.range_end,
+            limit: i64::try_from(self.chunk_rows.min(self.left)).unwrap_or(i64::MAX),
+            revision: self.revision,
+            keys_only: self.keys_only,
+            ..RangeArgs::default()
+        };
+        let result = desk
+            .link
+            .reader
+            .range(&args, |row| rows.push(bytes::Bytes::copy_from_slice(row)))
+            .map_err(|error| store_error(&error))?;
+        if self.count.is_none() {
+            self.count = Some(result.count);
+            self.header_revision = result.revision;
+            if self.revision <= 0 {
+                self.revision = result.revision;
+            }
+        }
+        self.left -= self.rows.len().min(self.left);
+        self.adapt(desk.link.limits.max_request_bytes);
+        // Without a range the one key is all there is, although its successor could be asked for.
+        let is_last = !result.more || self.left == 0 || self.rows.is_empty();
+        if !is_last {
+            self.move_on()?;
+        }
+        let response = RangeResponseRef {
+            header: is_last.then(|| desk.header(self.header_revision)),
+            kvs: &self.rows,
+            more: is_last && result.more,
+            count: if is_last { self.count.unwrap_or_default() } else { 0 },
+        };
+        self.send(desk, response)?;
+        Ok(is_last)
+    }
+
+    fn count_only(&self, desk: &mut Desk) -> Result<bool> {
+        let args = RangeArgs {
+            key: &self.key,
+            range_end: &self.range_end,
+            revision: self.revision,
+            count_only: true,
+            ..RangeArgs::default()
+        };
+        let result = desk.link.reader.range(&args, |_| ()).map_err(|error| store_error(&error))?;
+        let response = RangeResponseRef {
+            header: Some(desk.header(result.revision)),
+            count: result.count,
+            ..RangeResponseRef::default()
+        };
+        self.send(desk, response)?;
+        Ok(true)
+    }
+
+    fn send(&self, desk: &mut Desk, range_response: RangeResponseRef<'_>) -> Result<()> {
+        desk.frame.set(&RangeStreamResponseRef { range_response }).map_err(|error| {
+            transport::streaming_message_larger_than_max(
+                error.len as u64,
+                api::frame::MESSAGE_BYTES_MAX as u64,
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Doubles the chunk while it is small, halves it when it is big.
+    fn adapt(&mut self, max_request_bytes: usize) {
+        let bytes: usize = self.rows.iter().map(bytes::Bytes::len).sum();
+        if bytes < max_request_bytes / 2 {
+            self.chunk_rows = self.chunk_rows.saturating_mul(2);
+        } else if bytes > max_request_bytes.saturating_mul(2) {
+            self.chunk_rows = (self.chunk_rows / 2).max(1);
+        }
+    }
+
+    /// The next chunk begins behind the last row's key.
+    fn move_on(&mut self) -> Result<()> {
+        let Some(row) = self.rows.last() else { return Ok(()) };
+        let row = api::key_value::KeyValueRef::decode(row).map_err(undecodable)?;
+        self.key.clear();
+        self.key.extend_from_slice(row.key);
+        self.key.push(0);
+        Ok(())
+    }
+}
+
+/// `Put`: the request's own bytes go into the log.
+pub(crate) fn put(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let put = PutRequestRef::decode(request).map_err(undecodable)?;
+    refuse_learner(desk)?;
+    check_quota(desk, apply::quota::put_cost(put.key, put.value))?;
+    check_put(&put)?;
+    desk.propose(call, OpRef::Put(request))
+}
+
+/// `DeleteRange`.
+pub(crate) fn delete_range(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let delete = DeleteRangeRequestRef::decode(request).map_err(undecodable)?;
+    refuse_learner(desk)?;
+    if delete.key.is_empty() {
+        return Err(Error::EmptyKey.into());
+    }
+    desk.propose(call, OpRef::DeleteRange(request))
+}
+
+/// `Compact`.
+pub(crate) fn compact(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let _: pb::CompactionRequest = decode(request)?;
+    refuse_learner(desk)?;
+    desk.propose(call, OpRef::Compaction(request))
+}
+
+/// What is wrong with a range whatever the state.
+pub(crate) fn check_range(range: &RangeRequestRef<'_>) -> Result<()> {
+    if range.key.is_empty() {
+        return Err(Error::EmptyKey.into());
+    }
+    range_args(range).map(|_| ())
+}
+
+/// What is wrong with a put whatever the state.
+pub(crate) fn check_put(put: &PutRequestRef<'_>) -> Result<()> {
+    if put.key.is_empty() {
+        return Err(Error::EmptyKey.into());
+    }
+    if put.ignore_value && !put.value.is_empty() {
+        return Err(Error::ValueProvided.into());
+    }
+    if put.ignore_lease && put.lease != 0 {
+        return Err(Error::LeaseProvided.into());
+    }
+    Ok(())
+}
+
+/// Refuses what the backend has no room for, and raises the alarm.
+pub(crate) fn check_quota(desk: &mut Desk, cost: u64) -> Result<()> {
+    let quota = u64::try_from(desk.link.limits.quota_bytes).ok().filter(|quota| *quota > 0);
+    let size = desk.link.state.db_size.load(std::sync::atomic::Ordering::Relaxed);
+    if apply::quota::has_room(quota, u64::try_from(size).unwrap_or(0), cost) {
+        return Ok(());
+    }
+    super::maintenance::raise_no_space(desk);
+    Err(Error::NoSpace.into())
+}
+
+fn range_args<'a>(range: &RangeRequestRef<'a>) -> Result<RangeArgs<'a>> {
+    let invalid = |_| Status::from(Error::InvalidSortOption);
+    Ok(RangeArgs {
+        key: range.key,
+        range_end: range.range_end,
+        limit: range.limit,
+        revision: range.revision,
+        sort_order: SortOrder::try_from(range.sort_order).map_err(invalid)?,
+        sort_target: SortTarget::try_from(range.sort_target).map_err(invalid)?,
+        keys_only: range.keys_only,
+        count_only: range.count_only,
+        min_mod_revision: range.min_mod_revision,
+        max_mod_revision: range.max_mod_revision,
+        min_create_revision: range.min_create_revision,
+        max_create_revision: range.max_create_revision,
+    })
+}
+
+/// Appends a field of bytes.
+fn append_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number << 3 | 2);
+    append_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn append_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub(crate) fn undecodable(_: DecodeError) -> Status {
+    transport::error_unmarshalling_request()
+}

@@ -1,0 +1,102 @@
+//! `etcdserverpb.Lease`.
+
+use api::Error;
+use api::etcdserverpb as pb;
+use api::internal::OpRef;
+use api::request::decode_lease_keep_alive;
+use api::response::LeaseKeepAliveResponseRef;
+use prost::Message as _;
+
+use super::{Result, answer, decode, kv, refuse_learner, unary_too_large};
+use crate::desk::{CallInfo, CommandWaiter, Desk, Next, ReadOp};
+
+/// The longest time to live that etcd grants, in seconds.
+const TTL_MAX: i64 = 9_000_000_000;
+
+/// `LeaseGrant`: the proposer chooses the id if the client did not.
+pub(crate) fn grant(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let mut grant: pb::LeaseGrantRequest = decode(request)?;
+    refuse_learner(desk)?;
+    kv::check_quota(desk, apply::quota::LEASE_COST)?;
+    if grant.ttl > TTL_MAX {
+        return Err(Error::LeaseTtlTooLarge.into());
+    }
+    while grant.id == 0 {
+        grant.id = desk.next_lease_id();
+    }
+    desk.propose(call, OpRef::LeaseGrant(&grant.encode_to_vec()))
+}
+
+/// `LeaseRevoke`.
+pub(crate) fn revoke(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let _: pb::LeaseRevokeRequest = decode(request)?;
+    refuse_learner(desk)?;
+    desk.propose(call, OpRef::LeaseRevoke(request))
+}
+
+/// `LeaseTimeToLive`: asks the lessor when it holds all that was committed.
+pub(crate) fn time_to_live(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let request: pb::LeaseTimeToLiveRequest = decode(request)?;
+    refuse_learner(desk)?;
+    Ok(desk.read(call, ReadOp::LeaseTimeToLive { id: request.id, keys: request.keys }))
+}
+
+/// `LeaseLeases`.
+pub(crate) fn leases(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let _: pb::LeaseLeasesRequest = decode(request)?;
+    refuse_learner(desk)?;
+    desk.command(call, apply::Command::LeaseLeases, 0)
+}
+
+/// A stream of renewals.
+#[derive(Debug, Default)]
+pub(crate) struct KeepAlive {
+    /// Renewals that are not answered yet.
+    pub(crate) open: usize,
+    /// The client has sent its last one.
+    pub(crate) is_half_closed: bool,
+}
+
+/// A message of a LeaseKeepAlive stream.
+pub(crate) fn keep_alive(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let id = decode_lease_keep_alive(request).map_err(kv::undecodable)?;
+    Ok(desk.read(call, ReadOp::LeaseRenew(id)))
+}
+
+/// Makes the response to a command about leases.
+pub(crate) fn respond(
+    desk: &mut Desk,
+    waiter: &CommandWaiter,
+    answered: apply::Answer,
+) -> Result<Next> {
+    match answered {
+        apply::Answer::Renewed { revision, ttl } => {
+            let header = Some(desk.header(revision));
+            let ttl = ttl.unwrap_or(0);
+            let response = LeaseKeepAliveResponseRef { header, id: waiter.lease, ttl };
+            desk.frame.set(&response).map_err(unary_too_large)?;
+            Ok(Next::Answer)
+        }
+        apply::Answer::LeaseTtl { revision, lease } => {
+            let header = Some(desk.header(revision));
+            let id = waiter.lease;
+            let response = match lease {
+                None => pb::LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() },
+                Some(lease) => pb::LeaseTimeToLiveResponse {
+                    header,
+                    id,
+                    ttl: lease.ttl,
+                    granted_ttl: lease.granted_ttl,
+                    keys: lease.keys,
+                },
+            };
+            answer(desk, &response)
+        }
+        apply::Answer::Leases { revision, ids } => {
+            let header = Some(desk.header(revision));
+            let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
+            answer(desk, &pb::LeaseLeasesResponse { header, leases })
+        }
+        other => unreachable!("no command about a lease is answered by {other:?}"),
+    }
+}
