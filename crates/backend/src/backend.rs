@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::Disk;
-use parking_lot::{RwLock, RwLockWriteGuard};
+use parking_lot::RwLockWriteGuard;
 
 use crate::overlay::Overlay;
 use crate::reader::Layers;
@@ -46,7 +46,7 @@ pub(crate) const TERM_KEY: &[u8] = b"term";
 /// The batch that is being filled, and the view of what lies below it.
 #[derive(Debug)]
 pub struct Backend {
-    layers: Arc<RwLock<Layers>>,
+    reader: Reader,
     options: Options,
     /// Writes in the open batch.
     pending: usize,
@@ -60,8 +60,8 @@ pub struct Backend {
     consistent_index_frozen: (u64, u64),
 }
 
-/// Several writes under one lock: readers see all of them or none, as far as one call of theirs
-/// goes. Keep it short; a reader waits meanwhile.
+/// Several writes under one lock: one call of a reader sees all of them or none. Keep it short:
+/// readers wait meanwhile, and a [`Reader`] used on the same thread waits for ever.
 #[derive(Debug)]
 pub struct Writer<'a> {
     layers: RwLockWriteGuard<'a, Layers>,
@@ -95,7 +95,7 @@ impl Backend {
         }
         let layers = Layers { open: Overlay::default(), frozen: None, file: Arc::new(file) };
         let backend = Self {
-            layers: Arc::new(RwLock::new(layers)),
+            reader: Reader::new(layers),
             options,
             pending: missing,
             pending_since: None,
@@ -119,12 +119,12 @@ impl Backend {
 
     /// Takes the lock once for many writes.
     pub fn write(&mut self) -> Writer<'_> {
-        Writer { layers: self.layers.write(), pending: &mut self.pending }
+        Writer { layers: self.reader.layers_mut(), pending: &mut self.pending }
     }
 
     /// The value of one row: of the open batch, the frozen one, or the file.
     pub fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        self.reader().get(bucket, key)
+        self.reader.get(bucket, key)
     }
 
     /// Notes the index and term of the last applied entry. They are written into bucket `meta`,
@@ -142,7 +142,7 @@ impl Backend {
     /// A view for reading from any thread.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.layers))
+        self.reader.clone()
     }
 
     /// How many writes wait in the open batch.
@@ -180,7 +180,7 @@ impl Backend {
         if self.pending == 0 {
             return None;
         }
-        let mut layers = self.layers.write();
+        let mut layers = self.reader.layers_mut();
         assert!(layers.frozen.is_none(), "one frozen batch at a time");
         let successor = layers.open.successor();
         let rows = Arc::new(std::mem::replace(&mut layers.open, successor));
@@ -195,7 +195,7 @@ impl Backend {
     /// Takes the result of a commit or of a defragmentation: readers see the new state of the file
     /// and, for a commit, no frozen batch, from one instant on.
     pub fn committed(&mut self, done: Committed) {
-        let mut layers = self.layers.write();
+        let mut layers = self.reader.layers_mut();
         let old_file = std::mem::replace(&mut layers.file, done.file);
         let old_rows = match done.batch_id {
             Some(id) => {
@@ -214,14 +214,14 @@ impl Backend {
     /// of the last commit. Not the length of the file.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.layers.read().file.size()
+        self.reader.snapshot().size()
     }
 
     /// [`Backend::size`] without the free pages. Which pages are free is known from the first
     /// commit on.
     #[must_use]
     pub fn size_in_use(&self) -> u64 {
-        self.layers.read().file.size_in_use()
+        self.reader.snapshot().size_in_use()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The half that writes the file, owned by the commit thread.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,20 +86,18 @@ impl<D: Disk> Committer<D> {
         let path = self.db.path().to_owned();
         // One at a time, and a start removes what a crash has left: any name of this form will do.
         let temporary = path.with_file_name(format!("db.tmp.{}", self.db.begin_read().txid()));
-        match self.rewrite(&temporary) {
-            Ok(mut fresh) => {
-                let renamed = fresh.rename(&path);
-                if renamed.is_ok() || !exists(&self.disk, &temporary)? {
-                    self.db = fresh;
-                } else {
-                    drop(fresh);
-                    self.remove(&temporary)?;
-                }
-                renamed?;
-                Ok(self.committed(None))
+        let result = self.rewrite(&temporary).and_then(|mut fresh| {
+            let renamed = fresh.rename(&path);
+            if fresh.path() == path {
+                self.db = fresh;
             }
+            Ok(renamed?)
+        });
+        match result {
+            Ok(()) => Ok(self.committed(None)),
             Err(err) => {
-                self.remove(&temporary)?;
+                // What cannot be removed is removed by the next start; the first error says more.
+                let _ = self.remove(&temporary);
                 Err(err)
             }
         }
@@ -119,17 +118,13 @@ impl<D: Disk> Committer<D> {
     }
 
     fn remove(&self, path: &Path) -> Result<(), Error> {
-        if !exists(&self.disk, path)? {
-            return Ok(());
+        match self.disk.remove(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
+            result => result.map_err(|source| Error::disk("remove", path, source)),
         }
-        self.disk.remove(path).map_err(|source| Error::disk("remove", path, source))
     }
 
     fn committed(&self, batch_id: Option<u64>) -> Committed {
         Committed { batch_id, file: Arc::new(self.db.begin_read()) }
     }
-}
-
-fn exists<D: Disk>(disk: &D, path: &Path) -> Result<bool, Error> {
-    disk.exists(path).map_err(|source| Error::disk("look for", path, source))
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::overlay::Overlay;
 use crate::{Bucket, Error};
@@ -28,99 +28,13 @@ pub struct Reader {
     layers: Arc<RwLock<Layers>>,
 }
 
-/// The layers that never change, once taken: no lock is needed to read them.
-#[derive(Debug)]
-struct Below {
-    frozen: Option<Arc<Overlay>>,
-    file: Arc<bolt::ReadTx>,
-}
-
-/// Where a row was found.
-#[derive(Debug)]
-enum Found<'a> {
-    Memory(&'a Bytes),
-    File(&'a [u8]),
-    Nothing,
-}
-
-/// The file's rows of a range, the head of them read ahead.
-#[derive(Debug)]
-struct FileRows<'a> {
-    cursor: Option<bolt::Cursor<'a>>,
-    head: Option<bolt::Item<'a>>,
-    to: &'a [u8],
-}
-
-impl Layers {
-    fn below(&self) -> Below {
-        Below { frozen: self.frozen.clone(), file: Arc::clone(&self.file) }
-    }
-}
-
-impl Below {
-    fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Found<'_>, Error> {
-        if let Some(row) = self.frozen.as_ref().and_then(|frozen| frozen.rows(bucket).get(key)) {
-            return Ok(row.map_or(Found::Nothing, Found::Memory));
-        }
-        Ok(self.file.get(bucket.name(), key)?.map_or(Found::Nothing, Found::File))
-    }
-}
-
-impl Found<'_> {
-    fn as_deref(&self) -> Option<&[u8]> {
-        match self {
-            Self::Memory(value) => Some(value),
-            Self::File(value) => Some(value),
-            Self::Nothing => None,
-        }
-    }
-}
-
-impl<'a> FileRows<'a> {
-    fn seek(
-        file: &'a bolt::ReadTx,
-        bucket: Bucket,
-        from: &[u8],
-        to: &'a [u8],
-    ) -> Result<Self, Error> {
-        let mut cursor = file.cursor(bucket.name())?;
-        let head = match &mut cursor {
-            Some(cursor) => cursor.seek(from)?,
-            None => None,
-        };
-        let mut rows = Self { cursor, head, to };
-        rows.cut();
-        Ok(rows)
-    }
-
-    fn head(&self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
-        self.head.map(|item| (item.key, Some(item.value)))
-    }
-
-    /// Goes on if the head has this key.
-    fn next_if(&mut self, key: &[u8]) -> Result<(), Error> {
-        if self.head.is_some_and(|head| head.key == key)
-            && let Some(cursor) = &mut self.cursor
-        {
-            self.head = cursor.next()?;
-            self.cut();
-        }
-        Ok(())
-    }
-
-    fn cut(&mut self) {
-        self.head = self.head.filter(|item| is_below(item.key, self.to));
-    }
-}
-
-/// Whether a key lies before the end of a range; an empty end is none.
-pub(crate) fn is_below(key: &[u8], to: &[u8]) -> bool {
-    to.is_empty() || key < to
-}
-
 impl Reader {
-    pub(crate) fn new(layers: Arc<RwLock<Layers>>) -> Self {
-        Self { layers }
+    pub(crate) fn new(layers: Layers) -> Self {
+        Self { layers: Arc::new(RwLock::new(layers)) }
+    }
+
+    pub(crate) fn layers_mut(&self) -> RwLockWriteGuard<'_, Layers> {
+        self.layers.write()
     }
 
     /// The value of one row.
@@ -224,4 +138,94 @@ impl Reader {
     pub fn snapshot(&self) -> Arc<bolt::ReadTx> {
         Arc::clone(&self.layers.read().file)
     }
+}
+
+/// The layers that never change, once taken: no lock is needed to read them.
+#[derive(Debug)]
+struct Below {
+    frozen: Option<Arc<Overlay>>,
+    file: Arc<bolt::ReadTx>,
+}
+
+/// Where a row was found.
+#[derive(Debug)]
+enum Found<'a> {
+    Memory(&'a Bytes),
+    File(&'a [u8]),
+    Nothing,
+}
+
+/// The file's rows of a range, the head of them read ahead.
+#[derive(Debug)]
+struct FileRows<'a> {
+    cursor: Option<bolt::Cursor<'a>>,
+    head: Option<bolt::Item<'a>>,
+    to: &'a [u8],
+}
+
+impl Layers {
+    fn below(&self) -> Below {
+        Below { frozen: self.frozen.clone(), file: Arc::clone(&self.file) }
+    }
+}
+
+impl Below {
+    fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Found<'_>, Error> {
+        if let Some(row) = self.frozen.as_ref().and_then(|frozen| frozen.rows(bucket).get(key)) {
+            return Ok(row.map_or(Found::Nothing, Found::Memory));
+        }
+        Ok(self.file.get(bucket.name(), key)?.map_or(Found::Nothing, Found::File))
+    }
+}
+
+impl Found<'_> {
+    fn as_deref(&self) -> Option<&[u8]> {
+        match self {
+            Self::Memory(value) => Some(value),
+            Self::File(value) => Some(value),
+            Self::Nothing => None,
+        }
+    }
+}
+
+impl<'a> FileRows<'a> {
+    fn seek(
+        file: &'a bolt::ReadTx,
+        bucket: Bucket,
+        from: &[u8],
+        to: &'a [u8],
+    ) -> Result<Self, Error> {
+        let mut cursor = file.cursor(bucket.name())?;
+        let head = match &mut cursor {
+            Some(cursor) => cursor.seek(from)?,
+            None => None,
+        };
+        let mut rows = Self { cursor, head, to };
+        rows.cut();
+        Ok(rows)
+    }
+
+    fn head(&self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        self.head.map(|item| (item.key, Some(item.value)))
+    }
+
+    /// Goes on if the head has this key.
+    fn next_if(&mut self, key: &[u8]) -> Result<(), Error> {
+        if self.head.is_some_and(|head| head.key == key)
+            && let Some(cursor) = &mut self.cursor
+        {
+            self.head = cursor.next()?;
+            self.cut();
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self) {
+        self.head = self.head.filter(|item| is_below(item.key, self.to));
+    }
+}
+
+/// Whether a key lies before the end of a range; an empty end is none.
+pub(crate) fn is_below(key: &[u8], to: &[u8]) -> bool {
+    to.is_empty() || key < to
 }
