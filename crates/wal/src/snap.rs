@@ -15,6 +15,8 @@ use crate::{Error, Reason, SnapshotRecord};
 /// etcd makes these files with 0666 under the usual umask of 022, and all others with 0600.
 const SNAP_MODE: u32 = 0o644;
 const DB_MODE: u32 = 0o600;
+/// A snapshot file holds the membership: kilobytes. What is this large is something else.
+const SNAP_BYTES_MAX: u64 = 512 << 20;
 
 /// The directory `member/snap`.
 #[derive(Clone, Debug)]
@@ -254,12 +256,16 @@ pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
 pub fn read<D: Disk>(disk: &D, path: &Path) -> Result<Snapshot, Error> {
     let file = disk.open(path, Open::Read).context("open", path)?;
     let len = file.len().context("stat", path)?;
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut bytes, 0).context("read", path)?;
-    decode(&bytes).map_err(|reason| {
+    let corrupt = |reason| {
         let name = path.file_name().unwrap_or_default();
         Error::Corrupt { file: name.to_string_lossy().into_owned(), offset: 0, reason }
-    })
+    };
+    if len > SNAP_BYTES_MAX {
+        return Err(corrupt(Reason::TooLong { declared: len, left: SNAP_BYTES_MAX }));
+    }
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, 0).context("read", path)?;
+    decode(&bytes).map_err(corrupt)
 }
 
 fn decode(bytes: &[u8]) -> Result<Snapshot, Reason> {
