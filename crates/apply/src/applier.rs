@@ -443,20 +443,28 @@ impl Applier {
         });
     }
 
-    /// Freezes the open batch if it is due or waited for, and hands out what became durable.
+    /// Hands out what became durable, and freezes the open batch if it is due or waited for.
     fn settle(&mut self, now: Duration, out: &mut Output) {
-        let wanted = self.backend.wants_commit(now) || self.commits.is_waiting();
-        if wanted && let Some(batch) = self.backend.freeze() {
+        self.release(out);
+        if !self.backend.wants_commit(now) && !self.commits.is_waiting() {
+            return;
+        }
+        if let Some(batch) = self.backend.freeze() {
             self.commits.frozen(self.applied.0);
             out.commit = Some(batch);
+        } else if !self.commits.is_frozen() {
+            self.commits.clean(self.applied.0);
+            self.release(out);
         }
-        let is_clean = self.backend.pending() == 0;
+    }
+
+    fn release(&mut self, out: &mut Output) {
         let view = || SnapshotView {
             revision: self.store.revision(),
             compact_revision: self.store.compact_revision(),
             tx: self.backend.reader().snapshot(),
         };
-        self.commits.settle(is_clean, self.applied.0, view, out);
+        self.commits.release(view, out);
     }
 
     pub(crate) fn publish(&mut self, batch: mvcc::EventBatch, out: &mut Output) {

@@ -20,7 +20,7 @@ pub(crate) struct Commits {
     /// Answers owed once the compaction to a revision has removed its last row.
     compactions: VecDeque<(u64, i64)>,
     /// Answers owed once the rows' removal is in the file.
-    compacted: Vec<(Waiting, i64)>,
+    compacted: Vec<Waiting>,
     compactions_open: usize,
 }
 
@@ -28,8 +28,24 @@ pub(crate) struct Commits {
 #[derive(Debug)]
 struct Waiting {
     token: u64,
-    /// `None` until the batch that he waits for is frozen; then whether it is still on its way.
-    frozen: bool,
+    stage: Stage,
+}
+
+/// How far the batch is that somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Still open.
+    Open,
+    /// On its way.
+    Frozen,
+    /// In the file.
+    Durable,
+}
+
+impl Waiting {
+    fn new(token: u64) -> Self {
+        Self { token, stage: Stage::Open }
+    }
 }
 
 impl Commits {
@@ -47,7 +63,7 @@ impl Commits {
     }
 
     pub(crate) fn wait_for_view(&mut self, token: u64) {
-        self.views.push(Waiting { token, frozen: false });
+        self.views.push(Waiting::new(token));
     }
 
     pub(crate) fn wait_for_defragment(&mut self, token: u64) {
@@ -81,7 +97,7 @@ impl Commits {
                     && asked <= revision
                 {
                     self.compactions.pop_front();
-                    self.compacted.push((Waiting { token: id, frozen: false }, revision));
+                    self.compacted.push(Waiting::new(id));
                 }
             }
         }
@@ -89,15 +105,17 @@ impl Commits {
 
     /// Whether the open batch should be frozen for somebody's sake.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.snapshot.is_some() || !self.views.is_empty() || !self.compacted.is_empty()
+        let is_open = |waiting: &Waiting| waiting.stage == Stage::Open;
+        self.snapshot.as_ref().is_some_and(|snapshot| {
+            let index = snapshot.metadata.index;
+            index > self.durable_index && self.frozen_index.is_none_or(|frozen| index > frozen)
+        }) || self.views.iter().chain(&self.compacted).any(is_open)
     }
 
     /// The open batch, which covers everything up to `index`, is on its way.
     pub(crate) fn frozen(&mut self, index: u64) {
         self.frozen_index = Some(index);
-        for waiting in self.waiting() {
-            waiting.frozen = true;
-        }
+        self.promote(Stage::Open, Stage::Frozen);
     }
 
     /// Whether a batch is on its way.
@@ -110,10 +128,21 @@ impl Commits {
         if let Some(index) = self.frozen_index.take() {
             self.durable_index = index;
         }
+        self.promote(Stage::Frozen, Stage::Durable);
     }
 
-    fn waiting(&mut self) -> impl Iterator<Item = &mut Waiting> {
-        self.views.iter_mut().chain(self.compacted.iter_mut().map(|(waiting, _)| waiting))
+    /// Nothing was left to write: the file holds everything up to `index`.
+    pub(crate) fn clean(&mut self, index: u64) {
+        self.durable_index = index;
+        self.promote(Stage::Open, Stage::Durable);
+    }
+
+    fn promote(&mut self, from: Stage, to: Stage) {
+        for waiting in self.views.iter_mut().chain(&mut self.compacted) {
+            if waiting.stage == from {
+                waiting.stage = to;
+            }
+        }
     }
 
     /// Everybody who asked shares the result of the one rewriting.
@@ -123,34 +152,19 @@ impl Commits {
         }
     }
 
-    /// Hands out what became durable. `is_clean`: nothing waits in the open batch.
-    pub(crate) fn settle(
-        &mut self,
-        is_clean: bool,
-        applied: u64,
-        view: impl Fn() -> SnapshotView,
-        out: &mut Output,
-    ) {
-        if self.frozen_index.is_some() {
-            return;
-        }
-        if is_clean {
-            self.durable_index = applied;
-        }
-        let arrived = |waiting: &Waiting| waiting.frozen || is_clean;
-        for waiting in self.views.extract_if(.., |waiting| arrived(waiting)) {
+    /// Hands out what became durable. `view` shows the file as it is now.
+    pub(crate) fn release(&mut self, view: impl Fn() -> SnapshotView, out: &mut Output) {
+        let is_durable = |waiting: &mut Waiting| waiting.stage == Stage::Durable;
+        for waiting in self.views.extract_if(.., is_durable) {
             out.answers.push((waiting.token, Answer::View(view())));
         }
-        for (waiting, _) in self.compacted.extract_if(.., |(waiting, _)| arrived(waiting)) {
+        for waiting in self.compacted.extract_if(.., is_durable) {
             let revision = view().revision;
-            out.replies
-                .push(Reply { id: waiting.token, result: Ok(Outcome::Compact { revision }) });
+            let result = Ok(Outcome::Compact { revision });
+            out.replies.push(Reply { id: waiting.token, result });
         }
-        if self
-            .snapshot
-            .as_ref()
-            .is_some_and(|snapshot| snapshot.metadata.index <= self.durable_index)
-        {
+        let durable_index = self.durable_index;
+        if self.snapshot.as_ref().is_some_and(|s| s.metadata.index <= durable_index) {
             out.snapshot = self.snapshot.take();
         }
     }
