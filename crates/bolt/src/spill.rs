@@ -137,7 +137,7 @@ impl Spill<'_> {
         }
         Ok(Some(match top.first() {
             Some((_, id)) => *id,
-            None => self.page(&Node::empty_leaf(), 0..0),
+            None => self.page(&Node::empty_leaf(), 0..0)?,
         }))
     }
 
@@ -152,15 +152,19 @@ impl Spill<'_> {
         let parts = split(&node, self.pages.meta.page_size as usize, fill_percent);
         let write = |part: Range<usize>| {
             let key = node.key(part.start).to_vec();
-            (key, self.page(&node, part))
+            Ok((key, self.page(&node, part)?))
         };
-        Ok(Written::Pages(parts.into_iter().map(write).collect()))
+        parts.into_iter().map(write).collect::<Result<_, _>>().map(Written::Pages)
     }
 
     /// Writes some rows of a node to a page of their own.
-    fn page(&mut self, node: &Node, rows: Range<usize>) -> u64 {
+    fn page(&mut self, node: &Node, rows: Range<usize>) -> Result<u64, Error> {
         let page_size = self.pages.meta.page_size as usize;
         let size = rows.clone().map(|at| node.row_size(at)).sum::<usize>() + PAGE_HEADER_BYTES;
+        if u32::try_from(size).is_err() {
+            // Several values of 2 GiB side by side: the format cannot say where they are.
+            return Err(Error::ValueTooLarge);
+        }
         let pages = size.div_ceil(page_size);
         let id = self.allocate(pages as u64);
         let start = self.data.len();
@@ -168,7 +172,7 @@ impl Spill<'_> {
         assert_eq!(self.data.len() - start, size, "a page is as long as its rows");
         self.data.resize(start + pages * page_size, 0);
         self.written.push((id, start..self.data.len()));
-        id
+        Ok(id)
     }
 
     fn allocate(&mut self, pages: u64) -> u64 {

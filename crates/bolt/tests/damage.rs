@@ -399,6 +399,29 @@ fn a_tree_that_leads_round_ends() {
 }
 
 #[test]
+fn buckets_nested_without_end_do_not_exhaust_the_stack() {
+    const PAGES: usize = 20_000;
+    let mut file = ByHand::new(PAGES as u64, u64::MAX);
+    for page in 3..PAGES {
+        let mut header = (page as u64 + 1).to_le_bytes().to_vec();
+        header.extend([0; 8]);
+        let rows = [(1, &b"b"[..], &header[..])];
+        file.leaf(page, if page + 1 < PAGES { &rows } else { &[] });
+    }
+    assert_eq!(file.problems(), [""; 0]);
+    let tx = open_bytes(&file.bytes).expect("open");
+    let text = copy(&tx).expect_err("too deep").to_string();
+    assert_eq!(text, "/d/db: page 0: buckets are nested too deep");
+    let disk = disk_with(&file.bytes);
+    let mut db = Db::open(disk, Path::new(PATH), options(1024)).expect("open");
+    let mut tx = db.begin_write().expect("begin");
+    assert!(tx.delete_bucket(b"b").expect("delete"));
+    tx.commit().expect("commit");
+    db.begin_write().expect("begin");
+    assert!(bolt::check(&db.begin_read()).is_empty());
+}
+
+#[test]
 fn the_checker_tells_what_is_wrong() {
     let check = |rows: &[(u32, &[u8], &[u8])], expected: &str| {
         let mut file = ByHand::new(6, u64::MAX);
