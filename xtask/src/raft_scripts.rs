@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Replays each script under `dir`, or `dir` itself when it is a file. Writes the first difference of each that
 /// fails and, last, `N passed, N failed` to `out`; returns both numbers.
-pub fn run(dir: &Path, out: &mut impl Write) -> io::Result<(usize, usize)> {
+pub(crate) fn run(dir: &Path, out: &mut impl Write) -> io::Result<(usize, usize)> {
     let mut scripts = Vec::new();
     collect(dir, &mut scripts)?;
     scripts.sort();

@@ -2,6 +2,7 @@
 //!
 //! A line is a command, `----` follows, then what it did up to an empty line. `persist` and
 //! `apply` finish the oldest unfinished effect of their kind; nothing happens by itself.
+#![expect(clippy::disallowed_methods, reason = "scripts are files")]
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
