@@ -14,6 +14,9 @@ pub(crate) const SCHEDULED_COMPACT: &[u8] = b"scheduledCompactRev";
 /// Key in bucket `meta`: the revision of the last compaction that removed its last row.
 pub(crate) const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
 
+/// Far more than will ever be written, and far from where counting on fails.
+const REVISION_MAX: i64 = i64::MAX / 2;
+
 /// How the store behaves. There is nothing to choose yet.
 #[derive(Clone, Debug, Default)]
 pub struct Options {}
@@ -43,6 +46,9 @@ impl Store {
         // All rows up to a compaction may be gone, those of the newest revision included.
         let marks = finished.into_iter().chain(scheduled).max();
         let current = marks.map_or(restored.revision, |mark| mark.max(restored.revision));
+        if current > REVISION_MAX {
+            return Err(Error::Damaged { bucket: "key", what: "a revision beyond all reason" });
+        }
         let compact = finished.unwrap_or(-1);
         let shared = Arc::new(Shared::new(restored.index, current, compact));
         let mut compactor = Compactor::new(scheduled, finished);

@@ -1,5 +1,7 @@
 //! Tests of the store and the hub over a real backend on a disk in memory.
 
+mod concurrent;
+mod damage;
 mod harness;
 mod model;
 mod script;
