@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use env::{Clock, Disk};
-use raft::HardState;
 use replica::{Event, Persist};
 use rpc::Metrics;
 use tracing::{info, warn};
@@ -76,21 +75,36 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
         }
     }
 
+    /// Appends that came together are one append with one sync.
     fn write(&mut self, batch: &mut Vec<DiskInput>) {
-        let mut responses = Vec::new();
-        let mut must_sync = false;
+        let mut merged = Persist::default();
         for input in batch.drain(..) {
             match input {
-                DiskInput::Persist(persist) => {
-                    must_sync |= persist.must_sync;
-                    self.append(&persist);
-                    responses.extend(persist.responses);
+                DiskInput::Persist(mut persist) => {
+                    merged.must_sync |= persist.must_sync;
+                    merged.hard_state = persist.hard_state.or(merged.hard_state);
+                    merged.entries.append(&mut persist.entries);
+                    merged.responses.append(&mut persist.responses);
                 }
-                DiskInput::SaveSnapshot(snapshot) => self.save_snapshot(&snapshot),
+                DiskInput::SaveSnapshot(snapshot) => {
+                    self.append(std::mem::take(&mut merged));
+                    self.save_snapshot(&snapshot);
+                }
             }
         }
-        if must_sync {
-            self.sync();
+        self.append(merged);
+    }
+
+    fn append(&mut self, persist: Persist) {
+        let Persist { hard_state, entries, must_sync, responses } = persist;
+        let begin = self.clock.now_mono();
+        let written = self.log.bytes_written();
+        if hard_state.is_some() || !entries.is_empty() {
+            if let Err(err) = self.log.save(&hard_state.unwrap_or_default(), &entries, must_sync) {
+                fatal("failed to save hard state and entries", &err);
+            }
+            let took = self.clock.now_mono() - begin;
+            self.measure(took, must_sync, self.log.bytes_written() - written);
         }
         if !responses.is_empty() {
             // Consensus may have ended: then nobody waits for this.
@@ -98,24 +112,12 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
         }
     }
 
-    fn append(&mut self, persist: &Persist) {
-        let hard_state = persist.hard_state.unwrap_or(HardState::default());
-        let begin = self.clock.now_mono();
-        let written = self.log.bytes_written();
-        if let Err(err) = self.log.save(&hard_state, &persist.entries, false) {
-            fatal("failed to save hard state and entries", &err);
+    fn measure(&self, took: Duration, was_synced: bool, bytes: u64) {
+        self.metrics.disk_wal_write_bytes_total.add(bytes as i64);
+        self.metrics.disk_wal_write_duration_seconds.observe(took.as_secs_f64());
+        if !was_synced {
+            return;
         }
-        let seconds = (self.clock.now_mono() - begin).as_secs_f64();
-        self.metrics.disk_wal_write_duration_seconds.observe(seconds);
-        self.metrics.disk_wal_write_bytes_total.add((self.log.bytes_written() - written) as i64);
-    }
-
-    fn sync(&mut self) {
-        let begin = self.clock.now_mono();
-        if let Err(err) = self.log.sync() {
-            fatal("failed to sync the log", &err);
-        }
-        let took = self.clock.now_mono() - begin;
         self.metrics.disk_wal_fsync_duration_seconds.observe(took.as_secs_f64());
         if took > SLOW_SYNC {
             warn!(
