@@ -64,6 +64,8 @@ impl Outcome {
                 println!("{part}: {line}");
             } else if let Some(what) = line.strip_prefix("skipped ") {
                 self.skipped.push(format!("{part}: {what}"));
+            } else if line.starts_with("not yet ") {
+                println!("{part}: {line}");
             } else if line.contains(" passed, ") {
                 total = true;
                 println!("{part}: {line}");

@@ -28,11 +28,16 @@ type failure struct{ text string }
 
 type skip struct{ text string }
 
+type lack struct{ text string }
+
 // Fatalf ends the case as failed. It must be called on the goroutine of the case.
 func (t *T) Fatalf(format string, args ...any) { panic(failure{fmt.Sprintf(format, args...)}) }
 
 // Skipf ends the case as not possible here.
 func (t *T) Skipf(format string, args ...any) { panic(skip{fmt.Sprintf(format, args...)}) }
+
+// Lackf ends the case as one for a feature that the server says it does not have.
+func (t *T) Lackf(format string, args ...any) { panic(lack{fmt.Sprintf(format, args...)}) }
 
 // OK fails unless err is nil.
 func (t *T) OK(err error) {
@@ -58,7 +63,7 @@ func (t *T) Error(what string, err error, want string) {
 	}
 }
 
-// Case runs f with a limit of 60 s and prints its result.
+// Case runs f with a limit of 30 s and prints its result.
 func (s *Suite) Case(name string, f func(t *T)) {
 	if len(s.Only) > 0 && !s.Only[name] {
 		return
@@ -68,7 +73,7 @@ func (s *Suite) Case(name string, f func(t *T)) {
 		defer func() {
 			value := recover()
 			switch value.(type) {
-			case nil, failure, skip:
+			case nil, failure, skip, lack:
 			default:
 				value = failure{fmt.Sprintf("%v\n%s", value, debug.Stack())}
 			}
@@ -79,8 +84,8 @@ func (s *Suite) Case(name string, f func(t *T)) {
 	var value any
 	select {
 	case value = <-result:
-	case <-time.After(60 * time.Second):
-		value = failure{"not finished after 60 s"}
+	case <-time.After(30 * time.Second):
+		value = failure{"not finished after 30 s"}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,6 +95,8 @@ func (s *Suite) Case(name string, f func(t *T)) {
 		fmt.Printf("FAIL %s: %s\n", name, value.text)
 	case skip:
 		fmt.Printf("skipped %s: %s\n", name, value.text)
+	case lack:
+		fmt.Printf("not yet %s: %s\n", name, value.text)
 	default:
 		s.passed++
 		fmt.Printf("ok %s\n", name)

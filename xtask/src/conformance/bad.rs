@@ -14,7 +14,7 @@ pub(super) fn run(
 ) -> Result<(), String> {
     let mut command = Command::new(tools.bin("badinput"));
     command.arg("-server").arg(ours).arg("-work").arg(work);
-    let output = process::run(&mut command, b"", Duration::from_secs(240))?;
+    let output = process::run(&mut command, b"", Duration::from_secs(400))?;
     outcome.lines("bad", &output);
     Ok(())
 }

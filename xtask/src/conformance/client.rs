@@ -17,7 +17,7 @@ pub(super) fn run(
     let check = |server: &Path, name: &str| {
         let mut command = Command::new(tools.bin("clientcheck"));
         command.arg("-server").arg(server).arg("-work").arg(work.join(name));
-        process::run(&mut command, b"", Duration::from_secs(240))
+        process::run(&mut command, b"", Duration::from_secs(400))
     };
     // The program waits most of the time, so the two runs share the machine.
     let (theirs, mine) = thread::scope(|scope| {

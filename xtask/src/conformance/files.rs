@@ -266,6 +266,7 @@ impl Exchange<'_> {
                     Err(_) => "refuses".to_owned(),
                 });
             }
+            eprintln!("files: {name}: etcd {}", abridged(&results[0]));
             self.same(name, &results[1], &results[0]);
             if results[1] == "refuses" && self.ours != self.real {
                 let log = fs::read(self.work.join("copy.log")).unwrap_or_default();

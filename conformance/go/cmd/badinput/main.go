@@ -44,6 +44,12 @@ func (e *env) attack(name string, f func(t *harness.T)) {
 		f(t)
 		e.serves(t)
 	})
+	if !e.server.Running() {
+		if err := e.server.Run(); err != nil {
+			e.Failed("restart after "+name, err)
+		}
+		e.pid = e.server.Pid()
+	}
 }
 
 // throughout runs f and meanwhile an ordinary client, whose slowest call it returns.

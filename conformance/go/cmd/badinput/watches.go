@@ -26,7 +26,7 @@ func watchCases(e *env) {
 		conn, err := e.server.Raw()
 		t.OK(err)
 		defer conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 28*time.Second)
 		defer cancel()
 		stream, err := pb.NewWatchClient(conn).Watch(ctx)
 		t.OK(err)

@@ -28,6 +28,17 @@ type env struct {
 	maint  pb.MaintenanceClient
 }
 
+// Case runs a case; a server that it brought down is reported once and started again for the next one.
+func (e *env) Case(name string, f func(t *harness.T)) {
+	e.Suite.Case(name, f)
+	if !e.server.Running() {
+		e.Failed("server after "+name, fmt.Errorf("ended: %s", e.server.LogTail()))
+		if err := e.server.Run(); err != nil {
+			e.Failed("restart after "+name, err)
+		}
+	}
+}
+
 func main() {
 	binary := flag.String("server", "", "server binary")
 	work := flag.String("work", "", "folder for data")

@@ -24,7 +24,7 @@ type stream struct {
 }
 
 func (e *env) stream(t *harness.T) *stream {
-	ctx, cancel := context.WithTimeout(context.Background(), seconds(50))
+	ctx, cancel := context.WithTimeout(context.Background(), seconds(28))
 	client, err := e.watch.Watch(ctx)
 	t.OK(err)
 	s := &stream{t, client, make(chan *pb.WatchResponse, 10_000), make(chan error, 1), cancel}
@@ -302,7 +302,7 @@ func manyWatches(e *env) {
 			}
 			all.Go(func() {
 				created, events := 0, 0
-				deadline := time.After(seconds(40))
+				deadline := time.After(seconds(25))
 				for events < 1000 {
 					select {
 					case answer := <-s.answers:
@@ -322,7 +322,7 @@ func manyWatches(e *env) {
 		for range 10 {
 			select {
 			case <-ready:
-			case <-time.After(seconds(30)):
+			case <-time.After(seconds(20)):
 				t.Fatalf("watches not created in 30 s")
 			}
 		}
@@ -336,7 +336,7 @@ func manyWatches(e *env) {
 		}
 	})
 	e.Case("watch: a burst is delivered once, in order", func(t *harness.T) {
-		ctx, cancel := context.WithTimeout(context.Background(), seconds(40))
+		ctx, cancel := context.WithTimeout(context.Background(), seconds(28))
 		defer cancel()
 		channel := e.client.Watch(ctx, "burst/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
 		<-channel
