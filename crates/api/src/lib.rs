@@ -1,8 +1,8 @@
-//! What: etcd's protocol buffers, codecs for the hot ones, the table of services and of errors.
-//! Never: opens a socket, knows of HTTP/2, or trusts the bytes it decodes.
-//! Entry: [`etcdserverpb`] and its sisters, [`service::lookup`], [`Error`], [`wire::Encode`].
-//! Thread: none; all of it is plain data and pure functions.
-//! Test: `cargo test -p api`; `PROPTEST_CASES=20000` for a long run.
+//! What it is: etcd's protocol buffers, codecs for the hot ones, the table of services and of errors.
+//! What it never does: open a socket, know of HTTP/2, or trust the bytes it decodes.
+//! Entry types: [`etcdserverpb`] and its sisters, [`service::lookup`], [`Error`], [`wire::Encode`].
+//! Owner: none; all of it is plain data and pure functions.
+//! How to test it: `cargo test -p api`; `PROPTEST_CASES=20000` for a long run.
 //!
 //! The `.proto` files under `proto/` are our own text with etcd's packages, names and numbers, and
 //! `build.rs` makes the messages and the table of services from them. One module stands for one

@@ -3,7 +3,6 @@
 //! Entry types: [`Applier`], which takes [`Input`] and gives [`Output`].
 //! Owner: the apply thread in production; the simulator calls it in turn.
 //! How to test it: `cargo test -p apply`; requests in, outcomes out, state reopened after every step.
-
 //!
 //! ```text
 //! committed entries --Input--> Applier --Output--> replies, events, proposals, a batch to commit

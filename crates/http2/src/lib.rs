@@ -1,8 +1,8 @@
-//! What: HTTP/2 (RFC 9113) and HPACK (RFC 7541) for gRPC as a state machine: bytes in, events out; answers in, bytes out.
-//! Never: opens a socket, reads a clock, spawns, locks, draws a random number, or knows what a gRPC message is.
-//! Entry: [`Server`] with [`Config`]; [`Event`] comes out, [`Output`] holds what is to be written.
-//! Thread: whichever owns the connection's socket; a `Server` is plain data and belongs to one thread at a time.
-//! Test: `cargo test -p http2`; the judges are the RFCs' vectors, properties over random bytes, and the `h2` crate.
+//! What it is: HTTP/2 (RFC 9113) and HPACK (RFC 7541) for gRPC as a state machine: bytes in, events out; answers in, bytes out.
+//! What it never does: open a socket, read a clock, spawn, lock, draw a random number, or know what a gRPC message is.
+//! Entry types: [`Server`] with [`Config`]; [`Event`] comes out, [`Output`] holds what is to be written.
+//! Owner: whichever owns the connection's socket; a `Server` is plain data and belongs to one thread at a time.
+//! How to test it: `cargo test -p http2`; the judges are the RFCs' vectors, properties over random bytes, and the `h2` crate.
 //!
 //! ```text
 //!   socket bytes --receive(now, &mut input)--> Event, Event, ...      (borrowed: no copy, no allocation)

@@ -3,7 +3,6 @@
 //! Entry types: [`Replica`], [`Event`], [`Effect`].
 //! Owner: the consensus thread in production; the simulator calls it in turn.
 //! How to test it: `cargo test -p replica`; event scripts in, effects out as text.
-
 //!
 //! ```text
 //! Event --handle--> RawNode (async storage writes) --flush--> Effect, Effect, ...
