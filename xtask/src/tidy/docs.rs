@@ -30,7 +30,7 @@ impl Code {
     /// Takes in a Rust file.
     pub(crate) fn add(&mut self, path: &str, text: &str) {
         for (number, line) in (1..).zip(text.lines()) {
-            if line.trim_start().starts_with("//") && line.contains("DIFF(etcd)") {
+            if line.trim_start().starts_with("//") && line.contains("DIFF(etcd):") {
                 self.differences.push((path.to_owned(), number));
             }
             let Some(mark) = line.trim_start().strip_prefix("// flow: ") else { continue };
