@@ -707,7 +707,6 @@ fn random_schedules_keep_the_promises_of_raft() {
         total.superseded += seen.superseded;
     }
     let seeds = SEEDS as usize;
-    eprintln!("{total:?}");
     assert!(total.elections > 2 * seeds, "{total:?}");
     assert!(total.committed > 20 * SEEDS, "{total:?}");
     assert!(total.conf_changes > seeds && total.joint > seeds / 4, "{total:?}");

@@ -1,5 +1,4 @@
 //! etcd's own scripts, to the byte.
-#![expect(clippy::disallowed_methods, reason = "scripts are files")]
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stderr,

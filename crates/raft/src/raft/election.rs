@@ -221,7 +221,7 @@ impl<S: Storage> Raft<S> {
             }
             // Somebody else leads this term.
             MessageType::App | MessageType::Heartbeat | MessageType::Snap => {
-                self.become_follower(m.term, m.from);
+                self.become_follower(self.term, m.from);
                 return self.step_follower(m);
             }
             // A pre-vote answered late must not count as a vote.
