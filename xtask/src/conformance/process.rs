@@ -179,6 +179,8 @@ impl Member {
 pub(crate) struct Server {
     child: Child,
     log: PathBuf,
+    /// Where in the log this process begins: the file is kept over restarts.
+    log_from: usize,
     pub(crate) member: Member,
     /// From the start of the process to the first healthy answer.
     pub(crate) started_in: Duration,
@@ -202,6 +204,7 @@ impl Server {
         }
         let file = File::options().create(true).append(true).open(&log);
         let file = file.map_err(|e| format!("{}: {e}", log.display()))?;
+        let log_from = file.metadata().map_or(0, |metadata| metadata.len() as usize);
         let begun = Instant::now();
         let child = Command::new(binary)
             .args(member.args())
@@ -211,7 +214,8 @@ impl Server {
             .stderr(file)
             .spawn()
             .map_err(|e| format!("cannot run {}: {e}", binary.display()))?;
-        let mut server = Self { child, log, member: member.clone(), started_in: Duration::ZERO };
+        let member = member.clone();
+        let mut server = Self { child, log, log_from, member, started_in: Duration::ZERO };
         server.wait_healthy(begun, limit)?;
         server.started_in = begun.elapsed();
         Ok(server)
@@ -232,7 +236,8 @@ impl Server {
 
     pub(crate) fn log_tail(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
-        last_lines(&String::from_utf8_lossy(&bytes), 3)
+        let bytes = bytes.get(self.log_from..).unwrap_or_default();
+        last_lines(&String::from_utf8_lossy(bytes), 3)
     }
 
     pub(crate) fn pid(&self) -> u32 {
