@@ -120,7 +120,9 @@ impl Grace {
 
 #[cfg(test)]
 mod tests {
-    use super::{Grace, Shared};
+    use std::sync::atomic::Ordering;
+
+    use super::{Grace, ReadGuard, Shared};
     use crate::index::Index;
 
     #[test]
@@ -138,5 +140,18 @@ mod tests {
             drop(late);
             assert!(next.poll(&shared));
         }
+    }
+
+    #[test]
+    fn a_read_that_was_slow_to_count_itself_is_waited_for_by_the_next_compaction() {
+        let shared = Shared::new(Index::default(), 1, -1);
+        assert!(Grace::default().poll(&shared));
+        // It had looked at the epoch before that one moved on, and counts itself only now.
+        let slow = ReadGuard { reads: &shared.reads[0] };
+        shared.reads[0].fetch_add(1, Ordering::SeqCst);
+        let mut next = Grace::default();
+        assert!(!next.poll(&shared));
+        drop(slow);
+        assert!(next.poll(&shared));
     }
 }

@@ -163,12 +163,15 @@ impl Model {
         newest.filter(|row| !row.tombstone || row.rev.main == at).map(|row| row.rev).collect()
     }
 
-    /// HashKV at `at`, as one member that compacted to `compact` computes it.
+    /// HashKV at `at`, as one member that compacted to `compact` computes it. If nothing is to be
+    /// kept, it is what the rows are that are still there: the compaction must be over.
     pub(crate) fn hash(&self, at: i64, compact: i64, keep: &BTreeSet<Rev>) -> u32 {
         let mut bytes = b"key".to_vec();
+        let there = self.kept(compact);
+        let keep = if keep.is_empty() { &there } else { keep };
         for row in self.rows.iter().filter(|row| row.rev.main <= at) {
             let main = row.rev.main;
-            let compacted = main <= compact && !keep.is_empty() && !keep.contains(&row.rev);
+            let compacted = main <= compact && !keep.contains(&row.rev);
             if compacted || (main == compact && row.tombstone) {
                 continue;
             }
