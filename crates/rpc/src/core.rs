@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use crate::connection::{Connection, Fate};
-use crate::desk::{CallKey, ConnectionKey, Desk, Local, Next, ReadBatch};
+use crate::desk::{CallKey, CommandWaiter, ConnectionKey, Desk, Local, Next, ReadBatch};
 use crate::pages::Pages;
 use crate::service;
 use crate::transport::Transport;
@@ -196,13 +196,21 @@ impl Turns {
 
     fn answered(&mut self, token: u64, answer: apply::Answer) {
         let Some(waiter) = self.desk.take_commanded(token) else { return };
+        let CommandWaiter { call, lease: id } = waiter;
         let desk = &mut self.desk;
         let result = match answer {
-            apply::Answer::View(view) => service::maintenance::with_view(desk, &waiter.call, view),
+            apply::Answer::View(view) => service::maintenance::with_view(desk, &call, view),
             apply::Answer::Defragmented(result) => service::maintenance::defragmented(desk, result),
-            answer => service::lease::respond(desk, &waiter, answer),
+            apply::Answer::Renewed { revision, ttl } => {
+                service::lease::renewed(desk, id, revision, ttl)
+            }
+            apply::Answer::LeaseTtl { revision, lease } => {
+                service::lease::looked_up(desk, id, revision, lease)
+            }
+            apply::Answer::Leases { revision, ids } => service::lease::listed(desk, revision, ids),
+            apply::Answer::NotPrimary => Err(service::lease::not_primary(&call).into()),
         };
-        self.complete(waiter.call.key, result);
+        self.complete(call.key, result);
     }
 
     fn accept(&mut self, socket: Socket) {

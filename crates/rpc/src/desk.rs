@@ -161,8 +161,8 @@ pub(crate) struct Desk {
     commanded: FxHashMap<u64, CommandWaiter>,
     watch_streams: FxHashMap<u64, CallKey>,
     spare_reads: Vec<ReadBatch>,
-    /// Since when the current leader is known, and who it is; watched at every tick.
-    leader: (u64, Instant),
+    /// Who the leader is, and when that was seen to change; watched at every tick.
+    leader: (u64, Option<Instant>),
 }
 
 impl Desk {
@@ -195,7 +195,7 @@ impl Desk {
             commanded: FxHashMap::default(),
             watch_streams: FxHashMap::default(),
             spare_reads: Vec::new(),
-            leader: (0, now),
+            leader: (link.state.leader.load(Ordering::Relaxed), None),
             link,
         }
     }
@@ -480,7 +480,7 @@ impl Desk {
     pub(crate) fn tick(&mut self) {
         let leader = self.link.state.leader.load(Ordering::Relaxed);
         if leader != self.leader.0 {
-            self.leader = (leader, self.now);
+            self.leader = (leader, Some(self.now));
         }
         self.expire_proposals();
         self.expire_reads();
@@ -488,7 +488,8 @@ impl Desk {
 
     /// Since when there has been no leader, if there is none.
     pub(crate) fn leaderless_since(&self) -> Option<Instant> {
-        (self.leader.0 == 0).then_some(self.leader.1)
+        let (leader, changed) = self.leader;
+        (leader == 0).then(|| changed.unwrap_or(self.origin))
     }
 
     fn expire_proposals(&mut self) {
@@ -509,7 +510,7 @@ impl Desk {
 
     /// A timeout is blamed on the leader's election if it came while the request waited.
     fn timeout_error(&self, begun: Instant) -> Error {
-        let (leader, elected) = self.leader;
+        let (leader, Some(elected)) = self.leader else { return Error::Timeout };
         let lost = elected.checked_sub(2 * self.link.limits.election_timeout);
         let is_between = lost.is_none_or(|lost| begun > lost) && begun < elected;
         if leader != 0 && is_between { Error::TimeoutDueToLeaderFail } else { Error::Timeout }

@@ -5,10 +5,11 @@ use api::etcdserverpb as pb;
 use api::internal::OpRef;
 use api::request::decode_lease_keep_alive;
 use api::response::LeaseKeepAliveResponseRef;
+use api::service::Rpc;
 use prost::Message as _;
 
 use super::{Result, answer, decode, kv, refuse_learner, unary_too_large};
-use crate::desk::{CallInfo, CommandWaiter, Desk, Next, ReadOp};
+use crate::desk::{CallInfo, Desk, Next, ReadOp};
 
 /// The longest time to live that etcd grants, in seconds.
 const TTL_MAX: i64 = 9_000_000_000;
@@ -63,40 +64,46 @@ pub(crate) fn keep_alive(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Re
     Ok(desk.read(call, ReadOp::LeaseRenew(id)))
 }
 
-/// Makes the response to a command about leases.
-pub(crate) fn respond(
+/// A lease was renewed; `ttl` is `None` if there is no such lease.
+pub(crate) fn renewed(desk: &mut Desk, id: i64, revision: i64, ttl: Option<i64>) -> Result<Next> {
+    let header = Some(desk.header(revision));
+    let response = LeaseKeepAliveResponseRef { header, id, ttl: ttl.unwrap_or(0) };
+    desk.frame.set(&response).map_err(unary_too_large)?;
+    Ok(Next::Answer)
+}
+
+/// The lessor has looked a lease up.
+pub(crate) fn looked_up(
     desk: &mut Desk,
-    waiter: &CommandWaiter,
-    answered: apply::Answer,
+    id: i64,
+    revision: i64,
+    lease: Option<apply::LeaseTtl>,
 ) -> Result<Next> {
-    match answered {
-        apply::Answer::Renewed { revision, ttl } => {
-            let header = Some(desk.header(revision));
-            let ttl = ttl.unwrap_or(0);
-            let response = LeaseKeepAliveResponseRef { header, id: waiter.lease, ttl };
-            desk.frame.set(&response).map_err(unary_too_large)?;
-            Ok(Next::Answer)
-        }
-        apply::Answer::LeaseTtl { revision, lease } => {
-            let header = Some(desk.header(revision));
-            let id = waiter.lease;
-            let response = match lease {
-                None => pb::LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() },
-                Some(lease) => pb::LeaseTimeToLiveResponse {
-                    header,
-                    id,
-                    ttl: lease.ttl,
-                    granted_ttl: lease.granted_ttl,
-                    keys: lease.keys,
-                },
-            };
-            answer(desk, &response)
-        }
-        apply::Answer::Leases { revision, ids } => {
-            let header = Some(desk.header(revision));
-            let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
-            answer(desk, &pb::LeaseLeasesResponse { header, leases })
-        }
-        other => unreachable!("no command about a lease is answered by {other:?}"),
+    let header = Some(desk.header(revision));
+    let response = match lease {
+        None => pb::LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() },
+        Some(lease) => pb::LeaseTimeToLiveResponse {
+            header,
+            id,
+            ttl: lease.ttl,
+            granted_ttl: lease.granted_ttl,
+            keys: lease.keys,
+        },
+    };
+    answer(desk, &response)
+}
+
+/// The lessor has listed its leases.
+pub(crate) fn listed(desk: &mut Desk, revision: i64, ids: Vec<i64>) -> Result<Next> {
+    let header = Some(desk.header(revision));
+    let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
+    answer(desk, &pb::LeaseLeasesResponse { header, leases })
+}
+
+/// The lessor of this member is not the leader's.
+pub(crate) fn not_primary(call: &CallInfo) -> Error {
+    match call.rpc {
+        Rpc::LeaseKeepAlive => Error::NotPrimary,
+        _ => Error::LeaderChanged,
     }
 }
