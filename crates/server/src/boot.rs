@@ -185,10 +185,7 @@ fn restart<D: Disk>(
     }
     let (applied, _) = backend.consistent_index();
     info!("consistent-index" = applied, "restore consistentIndex");
-    let conf_state = match cluster::load_conf_state(&backend.reader())? {
-        Some(conf_state) => conf_state,
-        None => metadata.conf_state.clone(),
-    };
+    let conf_state = configuration(&mut backend, &metadata, applied)?;
     refuse_unsupported(&replay.entries, applied)?;
     let mut cluster = Cluster::restore(&backend)?;
     cluster.set_ids(replay.metadata.node_id, replay.metadata.cluster_id);
@@ -226,6 +223,27 @@ fn restart<D: Disk>(
         conf_state,
         snapshot_index: metadata.index,
     })
+}
+
+/// Raft's configuration as of the last applied entry. A snapshot at that very entry knows it better
+/// than the backend: `etcdutl snapshot restore` gives the backend of one cluster to another and
+/// leaves it to the first start to write the new configuration into it.
+fn configuration(
+    backend: &mut Backend,
+    snapshot: &raft::SnapshotMetadata,
+    applied: u64,
+) -> Result<ConfState, StartError> {
+    let stored = cluster::load_conf_state(&backend.reader())?;
+    match stored {
+        Some(conf_state) if applied != snapshot.index || applied == 0 => Ok(conf_state),
+        stored => {
+            let conf_state = snapshot.conf_state.clone();
+            if stored.as_ref() != Some(&conf_state) {
+                cluster::save_conf_state(&conf_state, backend);
+            }
+            Ok(conf_state)
+        }
+    }
 }
 
 /// Entries that the backend does not hold yet will be applied: this server must know how.

@@ -90,6 +90,15 @@ impl Http2 {
 
     /// What is to be written.
     pub(crate) fn output(&mut self) -> &mut Output {
+        let queued = self.engine.unsent_total();
+        // A queue moves on when the client opens its window: that is an answer, too, and what the
+        // client measures with its pings.
+        if queued > 0 {
+            self.engine.output();
+            if self.engine.unsent_total() < queued {
+                self.keepalive.sent();
+            }
+        }
         self.engine.output()
     }
 
