@@ -305,7 +305,8 @@ impl Turns {
 
     /// Sees to it that there is a next turn when there is something to do.
     fn arm_timer(&mut self, cx: &mut Context<'_>) {
-        if !self.ready_now.is_empty() || !self.dirty.is_empty() {
+        let is_unfinished = !self.ready_now.is_empty() || !self.dirty.is_empty();
+        if is_unfinished || self.desk.has_failures() {
             cx.waker().wake_by_ref();
         }
         let soon = self.desk.now + TICK_SHORT;

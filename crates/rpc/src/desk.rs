@@ -3,6 +3,7 @@
 mod durations;
 mod versions;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +32,9 @@ use versions::Versions;
 const BACKLOG_MAX: u64 = 5000;
 /// Watch requests that may wait for room in the hub's queue before their streams are held up.
 const WATCH_BACKLOG_MAX: usize = 10_000;
+
+/// Commands that may wait for room in apply's queue before further ones are refused.
+const COMMAND_BACKLOG_MAX: usize = 10_000;
 
 /// A connection of this core. The generation tells it from later users of its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +157,7 @@ pub(crate) struct Desk {
 
     proposals: Vec<replica::Proposal>,
     reads: ReadBatch,
+    commands: VecDeque<(u64, apply::Command)>,
     watch_commands: Vec<mvcc::watch::Command>,
     failures: Vec<Failure>,
 
@@ -188,6 +193,7 @@ impl Desk {
             sent_bytes: 0,
             proposals: Vec::new(),
             reads: ReadBatch::default(),
+            commands: VecDeque::new(),
             watch_commands: Vec::new(),
             failures: Vec::new(),
             proposed: FxHashMap::default(),
@@ -307,16 +313,14 @@ impl Desk {
         command: apply::Command,
         lease: i64,
     ) -> Result<Next, Status> {
+        if self.commands.len() >= COMMAND_BACKLOG_MAX {
+            return Err(Error::TooManyRequests.into());
+        }
         self.last_token += 1;
         let token = self.last_token;
-        match self.link.apply.try_send(apply::Input::Command { token, command }) {
-            Ok(()) => {
-                self.commanded.insert(token, CommandWaiter { call: *call, lease });
-                Ok(Next::Wait)
-            }
-            Err(TrySendError::Full(_)) => Err(Error::TooManyRequests.into()),
-            Err(TrySendError::Disconnected(_)) => Err(Error::Stopped.into()),
-        }
+        self.commanded.insert(token, CommandWaiter { call: *call, lease });
+        self.commands.push_back((token, command));
+        Ok(Next::Wait)
     }
 
     /// A new stream of watches, answered through `call`.
@@ -378,6 +382,11 @@ impl Desk {
         self.failures.push((call, status));
     }
 
+    /// Whether a call ended with an error that it has not been told.
+    pub(crate) fn has_failures(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
     /// The calls that ended with an error.
     pub(crate) fn take_failures(&mut self) -> Vec<Failure> {
         std::mem::take(&mut self.failures)
@@ -399,6 +408,9 @@ impl Desk {
         }
         if !self.reads.waiters.is_empty() || !self.reads.pages.is_empty() {
             self.hand_over_reads();
+        }
+        if !self.commands.is_empty() {
+            self.hand_over_commands();
         }
         if !self.watch_commands.is_empty() {
             let commands = WatchInput::Commands(std::mem::take(&mut self.watch_commands));
@@ -426,6 +438,24 @@ impl Desk {
         for proposal in refused {
             if let Some(proposed) = self.proposed.remove(&proposal.id) {
                 self.fail(proposed.call.key, error.into());
+            }
+        }
+    }
+
+    /// What finds no room stays for the next turn.
+    fn hand_over_commands(&mut self) {
+        while let Some((token, command)) = self.commands.pop_front() {
+            match self.link.apply.try_send(apply::Input::Command { token, command }) {
+                Ok(()) => {}
+                Err(TrySendError::Full(apply::Input::Command { token, command })) => {
+                    self.commands.push_front((token, command));
+                    return;
+                }
+                Err(_) => {
+                    if let Some(waiter) = self.commanded.remove(&token) {
+                        self.fail(waiter.call.key, Error::Stopped.into());
+                    }
+                }
             }
         }
     }
@@ -468,7 +498,10 @@ impl Desk {
 
     /// Whether something needs [`Desk::tick`] soon.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.proposed.is_empty() || !self.reading.is_empty() || !self.watch_commands.is_empty()
+        !self.proposed.is_empty()
+            || !self.reading.is_empty()
+            || !self.commands.is_empty()
+            || !self.watch_commands.is_empty()
     }
 
     /// Whether nobody waits for anything.

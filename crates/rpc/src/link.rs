@@ -10,7 +10,7 @@ use crate::{Limits, Metrics, State};
 pub struct Link {
     /// To the consensus thread. Full: requests are refused with "too many requests".
     pub consensus: SyncSender<replica::Event>,
-    /// To the apply thread. Full: commands are refused with "too many requests".
+    /// To the apply thread. Full: commands wait in the core, up to a number.
     pub apply: SyncSender<apply::Input>,
     /// To the watch hub. Full: the requests of later turns wait in the core.
     pub watch: SyncSender<WatchInput>,

@@ -1,0 +1,9 @@
+//! The front door before a member whose consensus is a counter: real state, real sockets.
+
+mod client;
+mod hostile;
+mod limits;
+mod member;
+mod pages;
+mod streams;
+mod unary;

@@ -1,0 +1,327 @@
+//! A member of one whose log is a counter: what is proposed is applied at once, in order.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use api::error::Error;
+use apply::{Applier, Input, Output};
+use backend::{Backend, Committer};
+use cluster::Cluster;
+use env::{Clock as _, MemDisk, OsClock};
+use mvcc::watch::Hub;
+use raft::{ConfState, Entry, EntryType};
+use replica::{Event, Proposal};
+use rpc::{Core, Delivery, Inbox, Limits, Link, Metrics, RequestIds, Socket, State, WatchInput};
+
+/// A running member; it stops when it is dropped.
+pub(crate) struct Member {
+    pub(crate) address: SocketAddr,
+    pub(crate) state: Arc<State>,
+    pub(crate) machine: Arc<Machine>,
+    inbox: Arc<Inbox>,
+    core: Option<JoinHandle<()>>,
+}
+
+/// What applies, and whether it may.
+pub(crate) struct Machine {
+    inner: Mutex<Inner>,
+    resumed: Condvar,
+}
+
+struct Inner {
+    applier: Applier,
+    hub: Hub,
+    committer: Committer<MemDisk>,
+    clock: OsClock,
+    index: u64,
+    is_paused: bool,
+    refusal: Option<Error>,
+    /// Requests that consensus has seen, whatever came of them.
+    proposed: usize,
+    reads: usize,
+    /// Sizes of the batches they came in.
+    batches: Vec<usize>,
+}
+
+/// How many requests a queue of the member holds.
+const QUEUE_MAX: usize = 1024;
+
+impl Member {
+    /// A member that, when it is dropped, does not wait for its clients.
+    pub(crate) fn start() -> Self {
+        let drain_timeout = Duration::ZERO;
+        Self::with_limits(Limits { drain_timeout, ..Limits::default() })
+    }
+
+    pub(crate) fn with_limits(limits: Limits) -> Self {
+        let machine = Arc::new(Machine::new());
+        let state = Arc::new(State::new(7, 1, "3.7.3"));
+        state.leader.store(1, std::sync::atomic::Ordering::Relaxed);
+        state.term.store(2, std::sync::atomic::Ordering::Relaxed);
+        *state.cluster_version.write() = Some("3.7.0".to_owned());
+        *state.storage_version.write() = Some("3.7.0".to_owned());
+        let inbox = Arc::new(Inbox::new());
+        let (consensus, events) = sync_channel(QUEUE_MAX);
+        let (apply, commands) = sync_channel(QUEUE_MAX);
+        let (watch, watches) = sync_channel(QUEUE_MAX);
+        let link = Link {
+            consensus,
+            apply,
+            watch,
+            reader: machine.lock().applier.reader(),
+            state: Arc::clone(&state),
+            limits: Arc::new(limits),
+            metrics: Arc::new(Metrics::new()),
+        };
+        spawn(&machine, &inbox, move |machine, inbox| machine.consensus(&events, &inbox));
+        spawn(&machine, &inbox, move |machine, inbox| machine.commands(&commands, &inbox));
+        spawn(&machine, &inbox, move |machine, inbox| machine.watches(&watches, &inbox));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let accepted = Arc::clone(&inbox);
+        std::thread::spawn(move || {
+            // Ends with the test's process; the connections it takes go to a core that may be gone.
+            while let Ok((stream, _)) = listener.accept() {
+                accepted.push(Delivery::Socket(Socket::Tcp(stream)));
+            }
+        });
+        let ids = RequestIds::new(1, 0, OsClock::new().now_wall());
+        let core = Core::new(link, ids, Arc::clone(&inbox));
+        let core = Some(std::thread::spawn(move || core.run().expect("a runtime")));
+        Self { address, state, machine, inbox, core }
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).expect("the member listens")
+    }
+
+    /// Asks the core to end, without waiting for it.
+    pub(crate) fn begin_shutdown(&self) {
+        self.inbox.push(Delivery::Shutdown);
+    }
+
+    /// Waits for the core's end.
+    pub(crate) fn join(mut self) {
+        self.begin_shutdown();
+        self.core.take().expect("running").join().expect("the core did not panic");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.machine.resume();
+        self.begin_shutdown();
+        if let Some(core) = self.core.take() {
+            let ended = core.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the core panicked");
+        }
+    }
+}
+
+fn spawn(
+    machine: &Arc<Machine>,
+    inbox: &Arc<Inbox>,
+    run: impl FnOnce(Arc<Machine>, Arc<Inbox>) + Send + 'static,
+) {
+    let (machine, inbox) = (Arc::clone(machine), Arc::clone(inbox));
+    std::thread::spawn(move || run(machine, inbox));
+}
+
+impl Machine {
+    fn new() -> Self {
+        let disk = MemDisk::new();
+        let (backend, committer) =
+            Backend::open(disk, Path::new("db"), backend::Options::default()).expect("backend");
+        let mut cluster = Cluster::restore(&backend).expect("cluster");
+        cluster.set_ids(1, 7);
+        let options = apply::Options {
+            member_id: 1,
+            quota: None,
+            snapshot_count: 1_000_000,
+            lease_ttl_min: 2,
+            election_timeout: Duration::from_secs(1),
+            lease_checkpoint: false,
+            lease_checkpoint_persist: false,
+            compaction_batch_limit: 1000,
+            compaction_sleep_interval: Duration::from_millis(1),
+            auto_compaction: None,
+            attributes: cluster::Attributes::default(),
+            cluster_version: cluster::Version::new(3, 7, 0),
+            first_request_id: 15 << 44,
+            watch: mvcc::watch::Options::default(),
+        };
+        let voters = ConfState::from_voters(vec![1]);
+        let (applier, hub) =
+            Applier::restore(backend, options, cluster, voters, 0, Duration::ZERO).expect("state");
+        let mut inner = Inner {
+            applier,
+            hub,
+            committer,
+            clock: OsClock::new(),
+            index: 0,
+            is_paused: false,
+            refusal: None,
+            proposed: 0,
+            reads: 0,
+            batches: Vec::new(),
+        };
+        // Its name and the cluster's version, which it would propose now, are told by `State`.
+        inner.applier.handle(Input::Leadership(Some(2)), Duration::ZERO, &mut Output::default());
+        Self { inner: Mutex::new(inner), resumed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets consensus answer nothing until [`Machine::resume`].
+    pub(crate) fn pause(&self) {
+        self.lock().is_paused = true;
+    }
+
+    pub(crate) fn resume(&self) {
+        self.lock().is_paused = false;
+        self.resumed.notify_all();
+    }
+
+    /// Lets consensus refuse everything.
+    pub(crate) fn refuse(&self, error: Option<Error>) {
+        self.lock().refusal = error;
+    }
+
+    /// Proposals and read indexes that consensus was asked for.
+    pub(crate) fn asked(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.proposed, inner.reads)
+    }
+
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.lock().batches.clone()
+    }
+
+    fn consensus(&self, events: &Receiver<Event>, inbox: &Inbox) {
+        while let Ok(event) = events.recv() {
+            let inner = self.lock();
+            let mut inner = self
+                .resumed
+                .wait_while(inner, |inner| inner.is_paused)
+                .unwrap_or_else(PoisonError::into_inner);
+            let refusal = inner.refusal;
+            match (event, refusal) {
+                (Event::Propose(proposals), None) => {
+                    inner.proposed += proposals.len();
+                    inner.batches.push(proposals.len());
+                    inner.propose(proposals, inbox);
+                }
+                (Event::Propose(proposals), Some(error)) => {
+                    inner.proposed += proposals.len();
+                    let ids = proposals.iter().map(|proposal| proposal.id).collect();
+                    inbox.push(Delivery::Refused(ids, error));
+                }
+                (Event::Read { id }, refusal) => {
+                    inner.reads += 1;
+                    let result = refusal.map_or(Ok(()), Err);
+                    inbox.push(Delivery::ReadReady { id, result });
+                }
+                (other, _) => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    fn commands(&self, commands: &Receiver<Input>, inbox: &Inbox) {
+        while let Ok(command) = commands.recv() {
+            self.lock().apply(command, inbox);
+        }
+    }
+
+    fn watches(&self, watches: &Receiver<WatchInput>, inbox: &Inbox) {
+        loop {
+            match watches.recv_timeout(Duration::from_millis(10)) {
+                Ok(WatchInput::Commands(commands)) => self.lock().watch(commands, inbox),
+                Ok(WatchInput::Events(_)) => panic!("the front door sends no events"),
+                Err(RecvTimeoutError::Timeout) => self.lock().tick(inbox),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn propose(&mut self, proposals: Vec<Proposal>, inbox: &Inbox) {
+        let entries = proposals
+            .into_iter()
+            .map(|proposal| {
+                self.index += 1;
+                Entry {
+                    term: 2,
+                    index: self.index,
+                    entry_type: EntryType::Normal,
+                    data: proposal.data,
+                }
+            })
+            .collect();
+        self.apply(Input::Entries(entries), inbox);
+    }
+
+    fn apply(&mut self, input: Input, inbox: &Inbox) {
+        let mut out = Output::default();
+        self.applier.handle(input, self.clock.now_mono(), &mut out);
+        self.settle(out, inbox);
+    }
+
+    fn tick(&mut self, inbox: &Inbox) {
+        let mut out = Output::default();
+        self.applier.tick(self.clock.now_mono(), &mut out);
+        self.settle(out, inbox);
+        self.watch(Vec::new(), inbox);
+    }
+
+    fn settle(&mut self, mut out: Output, inbox: &Inbox) {
+        let now = self.clock.now_mono();
+        // Batches are written when somebody waits for the file.
+        while out.commit.is_some() || out.defragment {
+            if let Some(batch) = out.commit.take() {
+                let done = self.committer.commit(batch).expect("memory");
+                self.applier.handle(Input::Committed(done), now, &mut out);
+            }
+            if std::mem::take(&mut out.defragment) {
+                let done = self.committer.defrag().map_err(|error| error.to_string());
+                self.applier.handle(Input::Defragmented(done), now, &mut out);
+            }
+        }
+        let mut responses = Vec::new();
+        for batch in out.events.drain(..) {
+            self.hub.notify(&batch, &mut responses);
+        }
+        deliver(responses, inbox);
+        if !out.replies.is_empty() {
+            inbox.push(Delivery::Replies(out.replies));
+        }
+        for (token, answer) in out.answers {
+            inbox.push(Delivery::Answer { token, answer });
+        }
+    }
+
+    fn watch(&mut self, commands: Vec<mvcc::watch::Command>, inbox: &Inbox) {
+        let now = self.clock.now_mono();
+        let mut responses = Vec::new();
+        for command in commands {
+            self.hub.command(command, &mut responses);
+        }
+        while self.hub.has_work() {
+            self.hub.sync(now, &mut responses).expect("memory");
+        }
+        self.hub.tick(now, &mut responses);
+        deliver(responses, inbox);
+    }
+}
+
+fn deliver(responses: Vec<mvcc::watch::Response>, inbox: &Inbox) {
+    if !responses.is_empty() {
+        inbox.push(Delivery::Watch(responses));
+    }
+}
