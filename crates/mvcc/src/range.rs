@@ -393,17 +393,21 @@ fn index_row(key: &[u8], found: &Found) -> Bytes {
     index_kv(key, found).encode_to_vec().into()
 }
 
-/// Sorts items that are in key order.
+/// Sorts items that are in key order. Equal ones stay in key order in both directions: etcd promises
+/// nothing there, and this is what its sort does to short answers.
 fn sort(items: &mut [Item], args: &RangeArgs<'_>) {
-    match args.sort_target {
-        SortTarget::Key => {}
-        SortTarget::Version => items.sort_by_key(|item| item.found.version),
-        SortTarget::Create => items.sort_by_key(|item| item.found.created),
-        SortTarget::Mod => items.sort_by_key(|item| item.found.modified.main),
-        SortTarget::Value => items.sort_by(by_value),
-    }
+    let compare: fn(&Item, &Item) -> Ordering = match args.sort_target {
+        SortTarget::Key if args.sort_order == SortOrder::Descend => return items.reverse(),
+        SortTarget::Key => return,
+        SortTarget::Version => |a, b| a.found.version.cmp(&b.found.version),
+        SortTarget::Create => |a, b| a.found.created.cmp(&b.found.created),
+        SortTarget::Mod => |a, b| a.found.modified.main.cmp(&b.found.modified.main),
+        SortTarget::Value => by_value,
+    };
     if args.sort_order == SortOrder::Descend {
-        items.reverse();
+        items.sort_by(|a, b| compare(b, a));
+    } else {
+        items.sort_by(compare);
     }
 }
 

@@ -134,15 +134,17 @@ impl Model {
         rows.retain(|row| min_mod == 0 || row.rev.main >= min_mod);
         rows.retain(|row| max_create == 0 || row.created <= max_create);
         rows.retain(|row| min_create == 0 || row.created >= min_create);
-        rows.sort_by(|a, b| match args.sort_target {
+        let compare = |a: &Row, b: &Row| match args.sort_target {
             SortTarget::Key => a.key.cmp(&b.key),
             SortTarget::Version => a.version.cmp(&b.version),
             SortTarget::Create => a.created.cmp(&b.created),
             SortTarget::Mod => a.rev.main.cmp(&b.rev.main),
             SortTarget::Value => a.value.cmp(&b.value),
-        });
-        if args.sort_order == SortOrder::Descend {
-            rows.reverse();
+        };
+        // Equal rows stay in key order in both directions.
+        match args.sort_order {
+            SortOrder::Descend => rows.sort_by(|a, b| compare(b, a)),
+            SortOrder::None | SortOrder::Ascend => rows.sort_by(compare),
         }
         let more = rows.len() > limit;
         rows.truncate(limit);
