@@ -134,7 +134,7 @@ impl Model {
         rows.retain(|row| min_mod == 0 || row.rev.main >= min_mod);
         rows.retain(|row| max_create == 0 || row.created <= max_create);
         rows.retain(|row| min_create == 0 || row.created >= min_create);
-        let compare = |a: &Row, b: &Row| match args.sort_target {
+        let compare = |a: &&Row, b: &&Row| match args.sort_target {
             SortTarget::Key => a.key.cmp(&b.key),
             SortTarget::Version => a.version.cmp(&b.version),
             SortTarget::Create => a.created.cmp(&b.created),
