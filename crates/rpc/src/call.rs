@@ -21,7 +21,9 @@ pub(crate) struct Call {
     pub(crate) requires_leader: bool,
     /// Bytes of the peer's window that are held because the requests in them are not worked off.
     pub(crate) held: usize,
-    /// Bytes of an incomplete request that the connection has counted.
+    /// Bytes of a request that waits for earlier responses to be taken.
+    pub(crate) parked_bytes: usize,
+    /// Bytes of an incomplete or parked request that the connection has counted.
     pub(crate) partial_counted: usize,
 }
 
@@ -57,6 +59,7 @@ impl Call {
             head_sent: false,
             requires_leader: head.requires_leader,
             held: 0,
+            parked_bytes: 0,
             partial_counted: 0,
         }
     }

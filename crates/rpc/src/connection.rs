@@ -140,6 +140,9 @@ impl Connection {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
         for _ in 0..WRITES_MAX {
+            if !http2.output().has_remaining() {
+                http2.refill(desk);
+            }
             let output = http2.output();
             if !output.has_remaining() {
                 return self.written(desk);
@@ -154,7 +157,6 @@ impl Connection {
                 Poll::Ready(Ok(0) | Err(_)) => return Fate::Gone,
                 Poll::Ready(Ok(written)) => output.advance(written),
             }
-            http2.refill(desk);
         }
         Fate::Ready
     }

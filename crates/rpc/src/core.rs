@@ -186,10 +186,7 @@ impl Turns {
         }
         for waiter in waiters.drain(..) {
             let call = waiter.call.key;
-            self.with_call(call, |http2, desk| {
-                let result = service::read_ready(desk, waiter, arena);
-                http2.complete(call.stream, result, desk);
-            });
+            self.with_call(call, |http2, desk| http2.read_ready(waiter, arena, desk));
         }
         self.desk.recycle(batch);
     }
@@ -242,12 +239,13 @@ impl Turns {
         while let Poll::Ready(Some(local)) = self.local.poll_recv(cx) {
             match local {
                 Local::PageRead(page) => self.desk.read_for_page(page),
-                Local::Worked(call, result) => {
-                    let result = result.and_then(|response| {
-                        self.desk.frame.set_encoded(&response).map_err(service::unary_too_large)?;
-                        Ok(Next::Answer)
+                Local::Worked(call, took, result) => {
+                    self.desk.durations.worked(call.rpc, took, result.is_ok());
+                    let result = result.map(|frame| {
+                        self.desk.frame = frame;
+                        Next::Answer
                     });
-                    self.complete(call, result);
+                    self.complete(call.key, result);
                 }
                 Local::Snapshot(call, result) => self.with_call(call, |http2, desk| {
                     http2.snapshot_read(call.stream, result, desk);

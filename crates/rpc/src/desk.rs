@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
+use std::time::Duration;
 
 use api::etcdserverpb::{ResponseHeader, TxnRequest};
 use api::internal::{InternalRequestRef, OpRef};
@@ -94,6 +95,25 @@ pub(crate) struct ReadWaiter {
     pub(crate) op: ReadOp,
 }
 
+impl ReadWaiter {
+    /// The same read with bytes of its own instead of a place in a batch's arena.
+    pub(crate) fn detach(self, arena: &[u8]) -> (Self, Vec<u8>) {
+        let copy = |part: Range<usize>| arena.get(part).unwrap_or_default().to_vec();
+        let (op, request) = match self.op {
+            ReadOp::Range(part) => {
+                let request = copy(part);
+                (ReadOp::Range(0..request.len()), request)
+            }
+            ReadOp::RangeStream(part) => {
+                let request = copy(part);
+                (ReadOp::RangeStream(0..request.len()), request)
+            }
+            op => (op, Vec::new()),
+        };
+        (Self { call: self.call, op }, request)
+    }
+}
+
 /// The linearizable reads of a turn: they share one read index.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBatch {
@@ -118,8 +138,8 @@ pub(crate) struct CommandWaiter {
 pub(crate) enum Local {
     /// An HTTP page wants a linearizable read.
     PageRead(oneshot::Sender<Result<(), Error>>),
-    /// A unary call was worked out on another thread; the encoded response.
-    Worked(CallKey, Result<Bytes, Status>),
+    /// A unary call was worked out on another thread in this time; the response in its frame.
+    Worked(CallInfo, Duration, Result<Frame, Status>),
     /// More of a snapshot was read.
     Snapshot(CallKey, Result<Box<SnapshotCursor>, Status>),
 }
@@ -304,6 +324,23 @@ impl Desk {
     /// A page's wish for a linearizable read.
     pub(crate) fn read_for_page(&mut self, page: oneshot::Sender<Result<(), Error>>) {
         self.reads.pages.push(page);
+    }
+
+    /// Works a response out on another thread, lest this one's other connections wait for it.
+    pub(crate) fn work(
+        &self,
+        call: &CallInfo,
+        job: impl FnOnce(&mut Frame) -> Result<(), Status> + Send + 'static,
+    ) -> Next {
+        let (local, call) = (self.local.clone(), *call);
+        tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let mut frame = Frame::default();
+            let result = job(&mut frame).map(|()| frame);
+            // The core may be gone.
+            let _ = local.send(Local::Worked(call, begun.elapsed(), result));
+        });
+        Next::Wait
     }
 
     /// Asks the owner of the state.

@@ -133,12 +133,6 @@ impl Frame {
         api::frame::encode_message(&mut self.bytes, message)
     }
 
-    /// As [`Frame::set`], for a message that is encoded already.
-    pub(crate) fn set_encoded(&mut self, message: &[u8]) -> Result<usize, TooLarge> {
-        self.clear();
-        api::frame::encode_bytes(&mut self.bytes, message)
-    }
-
     /// The frame.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]

@@ -1,5 +1,6 @@
 //! The calls of an HTTP/2 connection: events of the engine in, answers of the handlers out.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use api::etcdserverpb::SnapshotResponse;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Fate;
 use crate::call::{self, Call, State, Stream};
-use crate::desk::{CallInfo, CallKey, ConnectionKey, Desk, Next};
+use crate::desk::{CallInfo, CallKey, ConnectionKey, Desk, Next, ReadWaiter};
 use crate::grpc::{self, Head, Refusal, StatusFields, TRAILERS_OK};
 use crate::keepalive::{Duty, Keepalive};
 use crate::message::Input;
@@ -33,6 +34,17 @@ const DRAIN_PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client that does not read may hold up the end of its connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// With so much unsent on a connection its further requests wait, lest a client that does not read
+/// fill the memory with responses.
+const RESPONSES_MAX: usize = 32 << 20;
+
+/// A request, or a read whose state is fresh enough, with its bytes.
+#[derive(Debug)]
+enum Parked {
+    Request(StreamId, Vec<u8>),
+    Read(ReadWaiter, Vec<u8>),
+}
+
 /// An HTTP/2 connection.
 #[derive(Debug)]
 pub(crate) struct Http2 {
@@ -44,6 +56,8 @@ pub(crate) struct Http2 {
     unacked: Vec<StreamId>,
     /// Streams whose requests wait for room in the hub's queue.
     held_up: Vec<StreamId>,
+    /// Requests that wait until the client has taken enough of the responses before.
+    parked: VecDeque<Parked>,
     /// Bytes of requests that are not complete.
     partial_bytes: usize,
     is_read_paused: bool,
@@ -70,6 +84,7 @@ impl Http2 {
             keepalive: Keepalive::new(desk.now),
             unacked: Vec::new(),
             held_up: Vec::new(),
+            parked: VecDeque::new(),
             partial_bytes: 0,
             is_read_paused: false,
             drain_deadline: None,
@@ -116,6 +131,9 @@ impl Http2 {
     /// Lets go on what waited for output to be written.
     pub(crate) fn refill(&mut self, desk: &mut Desk) {
         self.take_events(&[], desk);
+        if !self.parked.is_empty() {
+            self.unpark(desk);
+        }
         if !self.unacked.is_empty() {
             self.acknowledge(desk);
         }
@@ -230,6 +248,12 @@ impl Http2 {
             };
             desk.received(call.info.rpc, message.len());
             match &mut call.state {
+                State::Request if self.engine.unsent_total() > RESPONSES_MAX => {
+                    self.parked.push_back(Parked::Request(stream, message.to_vec()));
+                    call.state = State::Waiting;
+                    call.parked_bytes = message.len();
+                    return self.account(stream, desk);
+                }
                 State::Request => {
                     let result = service::dispatch(desk, &call.info, message);
                     call.input = Input::default();
@@ -260,7 +284,7 @@ impl Http2 {
     /// Counts the bytes of requests that are not complete, and refuses more than a client's share.
     fn account(&mut self, stream: StreamId, desk: &mut Desk) {
         let Some(call) = self.calls.get_mut(&stream) else { return };
-        let pending = call.input.pending();
+        let pending = call.input.pending() + call.parked_bytes;
         let before = std::mem::replace(&mut call.partial_counted, pending);
         self.partial_bytes = self.partial_bytes + pending - before;
         if self.partial_bytes > PARTIAL_BYTES_MAX {
@@ -307,6 +331,37 @@ impl Http2 {
         let Some(call) = self.calls.get_mut(&stream) else { return };
         let held = std::mem::take(&mut call.held);
         self.engine.release(stream, held);
+    }
+
+    /// A linearizable read may be served.
+    pub(crate) fn read_ready(&mut self, waiter: ReadWaiter, arena: &[u8], desk: &mut Desk) {
+        let stream = waiter.call.key.stream;
+        if !self.calls.contains_key(&stream) {
+            return;
+        }
+        if self.engine.unsent_total() > RESPONSES_MAX {
+            let (waiter, request) = waiter.detach(arena);
+            return self.parked.push_back(Parked::Read(waiter, request));
+        }
+        let result = service::read_ready(desk, waiter, arena);
+        self.complete(stream, result, desk);
+    }
+
+    /// Goes on with requests that were parked.
+    fn unpark(&mut self, desk: &mut Desk) {
+        while self.engine.unsent_total() <= RESPONSES_MAX {
+            match self.parked.pop_front() {
+                None => return,
+                Some(Parked::Read(waiter, request)) => self.read_ready(waiter, &request, desk),
+                Some(Parked::Request(stream, request)) => {
+                    let Some(call) = self.calls.get_mut(&stream) else { continue };
+                    call.parked_bytes = 0;
+                    self.partial_bytes -= std::mem::take(&mut call.partial_counted);
+                    let result = service::dispatch(desk, &call.info, &request);
+                    self.complete(stream, result, desk);
+                }
+            }
+        }
     }
 
     /// A handler has decided, or what a call waited for is there. Nothing happens if it is gone.
@@ -523,6 +578,7 @@ impl Http2 {
             self.drain_deadline = None;
             self.engine.drain_now();
         }
+        self.refill(desk);
         let grace = 3 * desk.link.limits.election_timeout;
         let is_leader_lost = desk.leaderless_since().is_some_and(|since| desk.now >= since + grace);
         let mut ended = Vec::new();

@@ -103,6 +103,14 @@ impl Durations {
         }
     }
 
+    /// A call was worked out on another thread.
+    pub(crate) fn worked(&mut self, rpc: Rpc, took: Duration, success: bool) {
+        if rpc == Rpc::KvRange {
+            self.range(success, took);
+            self.request(RequestType::Range, success, took);
+        }
+    }
+
     /// A range was looked up in the store.
     pub(crate) fn range(&mut self, success: bool, took: Duration) {
         let vec = &self.ranges;

@@ -5,7 +5,7 @@ use api::etcdserverpb as pb;
 use api::internal::OpRef;
 use api::request::{DeleteRangeRequestRef, PutRequestRef, RangeRequestRef};
 use api::response::{RangeResponseRef, RangeStreamResponseRef};
-use api::wire::DecodeError;
+use api::wire::{DecodeError, Encode as _};
 use api::{Error, Status};
 use mvcc::{RangeArgs, SortOrder, SortTarget};
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{Result, decode, refuse_learner, store_error, unary_too_large};
 use crate::call::Stream;
 use crate::desk::{CallInfo, Desk, Next, ReadOp, RequestType};
+use crate::message::Frame;
 
 /// `Range`: at once if the client wants no more than this member's own state.
 pub(crate) fn range(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
@@ -33,11 +34,22 @@ pub(crate) fn serve_range(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> R
     serve(desk, call, &range)
 }
 
+/// Rows that are read on the core's own thread.
+const ROWS_AT_ONCE: i64 = 10_000;
+
 fn serve(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Result<Next> {
-    let args = range_args(range)?;
+    let mut args = range_args(range)?;
+    let is_large = args.limit <= 0 || args.limit > ROWS_AT_ONCE;
+    if is_large && !args.range_end.is_empty() {
+        args.limit = ROWS_AT_ONCE;
+    }
+    desk.link.metrics.mvcc_range_total.inc();
     let begun = Instant::now();
-    let out = desk.frame.begin();
-    let result = desk.link.reader.range(&args, |row| append_field(out, 2, row));
+    let header = desk.header(0);
+    let result = read(&desk.link.reader, &mut desk.frame, &args, header);
+    if is_large && matches!(result, Ok(true)) {
+        return Ok(serve_elsewhere(desk, call, range));
+    }
     let took = begun.elapsed();
     desk.durations.range(result.is_ok(), took);
     desk.durations.request(
@@ -45,8 +57,29 @@ fn serve(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Resul
         result.is_ok(),
         desk.now.saturating_duration_since(call.begun) + took,
     );
-    desk.link.metrics.mvcc_range_total.inc();
-    let result = result.map_err(|error| store_error(&error))?;
+    result.map(|_| Next::Answer)
+}
+
+/// Reads all of a large range on another thread.
+fn serve_elsewhere(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Next {
+    let request = range.encode_to_vec();
+    let (reader, header) = (desk.link.reader.clone(), desk.header(0));
+    desk.work(call, move |frame| {
+        let range = RangeRequestRef::decode(&request).map_err(undecodable)?;
+        read(&reader, frame, &range_args(&range)?, header).map(|_| ())
+    })
+}
+
+/// Reads a range into a framed `RangeResponse`; whether its limit cut it.
+fn read(
+    reader: &mvcc::Reader,
+    frame: &mut Frame,
+    args: &RangeArgs<'_>,
+    header: pb::ResponseHeader,
+) -> Result<bool> {
+    let out = frame.begin();
+    let result =
+        reader.range(args, |row| append_field(out, 2, row)).map_err(|error| store_error(&error))?;
     if result.more {
         out.extend_from_slice(&[3 << 3, 1]);
     }
@@ -54,9 +87,9 @@ fn serve(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Resul
         out.push(4 << 3);
         append_varint(out, result.count.cast_unsigned());
     }
-    let header = desk.header(result.revision);
-    desk.frame.finish(&header).map_err(unary_too_large)?;
-    Ok(Next::Answer)
+    let header = pb::ResponseHeader { revision: result.revision, ..header };
+    frame.finish(&header).map_err(unary_too_large)?;
+    Ok(result.more)
 }
 
 /// A `RangeStream` under way: chunks at one revision, sent as the client takes them.
@@ -85,8 +118,10 @@ pub(crate) fn range_stream(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> 
     let range = RangeRequestRef::decode(request).map_err(undecodable)?;
     refuse_learner(desk)?;
     check_range(&range)?;
-    let is_sorted = range.sort_target != SortTarget::Key as i32
-        || range.sort_order == SortOrder::Descend as i32;
+    // What is sorted by says nothing without an order, and key order is how rows come anyway.
+    let is_sorted = range.sort_order == SortOrder::Descend as i32
+        || (range.sort_order == SortOrder::Ascend as i32
+            && range.sort_target != SortTarget::Key as i32);
     if is_sorted {
         return Err(Error::RangeStreamSort.into());
     }

@@ -12,7 +12,7 @@ use prost::Message as _;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::{Result, answer, decode, refuse_learner, store_error};
+use super::{Result, answer, decode, refuse_learner, store_error, unary_too_large};
 use crate::call::Stream;
 use crate::desk::{CallInfo, CallKey, Desk, Local, Next};
 
@@ -103,7 +103,7 @@ pub(crate) fn hash_kv(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Resul
     let reader = desk.link.reader.clone();
     let metrics = Arc::clone(&desk.link.metrics);
     let header = desk.header(0);
-    work(desk, call.key, move || {
+    Ok(desk.work(call, move |frame| {
         let begun = Instant::now();
         let (hash, revision) =
             reader.hash_kv(request.revision).map_err(|error| store_error(&error))?;
@@ -114,9 +114,8 @@ pub(crate) fn hash_kv(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Resul
             compact_revision: hash.compact_revision,
             hash_revision: hash.revision,
         };
-        Ok(response.encode_to_vec().into())
-    });
-    Ok(Next::Wait)
+        frame.set_message(&response).map(|_| ()).map_err(unary_too_large)
+    }))
 }
 
 /// `Snapshot`.
@@ -137,16 +136,16 @@ pub(crate) fn with_view(
     }
     let metrics = Arc::clone(&desk.link.metrics);
     let header = Some(desk.header(view.revision));
-    work(desk, call.key, move || {
+    Ok(desk.work(call, move |frame| {
         let begun = Instant::now();
         let hash = backend::hash(&view.tx, |bucket, key| {
             bucket == b"meta" && matches!(key, b"consistent_index" | b"term" | b"storageVersion")
         })
         .map_err(|error| Status::new(Code::Unknown, error.to_string()))?;
         metrics.mvcc_hash_duration_seconds.observe(begun.elapsed().as_secs_f64());
-        Ok(pb::HashResponse { header, hash }.encode_to_vec().into())
-    });
-    Ok(Next::Wait)
+        let response = pb::HashResponse { header, hash };
+        frame.set_message(&response).map(|_| ()).map_err(unary_too_large)
+    }))
 }
 
 /// The answer to `Defragment` has no header, as in etcd.
@@ -156,14 +155,6 @@ pub(crate) fn defragmented(
 ) -> Result<Next> {
     result.map_err(|why| Status::new(Code::Unknown, why))?;
     answer(desk, &pb::DefragmentResponse { header: None })
-}
-
-/// Runs `job` on another thread; its response comes back to the call.
-fn work(desk: &Desk, call: CallKey, job: impl FnOnce() -> Result<Bytes> + Send + 'static) {
-    let local = desk.local.clone();
-    tokio::task::spawn_blocking(move || {
-        let _ = local.send(Local::Worked(call, job()));
-    });
 }
 
 /// A `Snapshot` under way.

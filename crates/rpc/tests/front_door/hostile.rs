@@ -141,9 +141,11 @@ async fn a_client_that_does_not_read_gets_what_it_asked_for_later() {
     assert_eq!(writer.call("/etcdserverpb.KV/Put", &put).await.code, 0);
     let slow = Client::connect(member.address).await;
     let mut calls = Vec::new();
-    for _ in 0..20 {
+    for n in 0..80 {
         let mut call = slow.open(RANGE, &[]).await;
-        call.send_bytes(frame(&get()), true);
+        let mut get = get();
+        get.serializable = n % 2 == 0;
+        call.send_bytes(frame(&get), true);
         calls.push(call);
     }
     assert_serves(&member).await;

@@ -291,6 +291,12 @@ async fn a_range_stream_equals_a_range() {
     let sorted = pb::RangeRequest { key: "k".into(), sort_order: 2, ..Default::default() };
     let refused = client.call("/etcdserverpb.KV/RangeStream", &sorted).await;
     assert_eq!(refused.error(), "12 RangeStream does not support custom sort orders");
+    let by_value = pb::RangeRequest { sort_order: 1, sort_target: 4, ..sorted };
+    let refused = client.call("/etcdserverpb.KV/RangeStream", &by_value).await;
+    assert_eq!(refused.error(), "12 RangeStream does not support custom sort orders");
+    let without_order = pb::RangeRequest { sort_order: 0, ..by_value };
+    let mut stream = client.stream("/etcdserverpb.KV/RangeStream", &without_order).await;
+    assert!(stream.next::<pb::RangeStreamResponse>().await.is_ok(), "rows come in key order");
     let filtered = pb::RangeRequest { key: "k".into(), min_mod_revision: 2, ..Default::default() };
     let refused = client.call("/etcdserverpb.KV/RangeStream", &filtered).await;
     assert_eq!(refused.error(), "12 RangeStream does not support revision filters");

@@ -90,6 +90,31 @@ async fn ranges_show_limits_and_counts() {
 }
 
 #[tokio::test]
+async fn a_range_of_many_keys_is_read_elsewhere() {
+    let member = Member::start();
+    let client = Client::connect(member.address).await;
+    for n in 0..95 {
+        let puts = (0..128).map(|m| op(Request::RequestPut(put(&format!("k{n:02}{m:03}"), "v"))));
+        let txn = pb::TxnRequest { success: puts.collect(), ..Default::default() };
+        let _: pb::TxnResponse = client.call("/etcdserverpb.KV/Txn", &txn).await.ok();
+    }
+    let mut range = get("k");
+    range.range_end = "l".into();
+    for (limit, expected, more) in [
+        (0, 12_160, false),
+        (10_001, 10_001, true),
+        (10_000, 10_000, true),
+        (20_000, 12_160, false),
+    ] {
+        range.limit = limit;
+        let response: pb::RangeResponse = client.call("/etcdserverpb.KV/Range", &range).await.ok();
+        assert_eq!((response.kvs.len(), response.count, response.more), (expected, 12_160, more));
+        assert!(response.kvs.is_sorted_by(|a, b| a.key < b.key));
+        assert_eq!(response.header.map(|header| header.revision), Some(96));
+    }
+}
+
+#[tokio::test]
 async fn a_large_value_comes_back_whole() {
     let member = Member::start();
     let client = Client::connect(member.address).await;
