@@ -58,3 +58,33 @@ pub fn core_of(id: u64) -> u8 {
 const fn low_mask() -> u64 {
     (1 << COUNTER_BITS) - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_member_core_and_time() {
+        let mut ids = RequestIds::new(0xabc_1234, 5, Duration::from_millis(0x12_3456_789a));
+        assert_eq!(ids.next_id(), 0x1234_5234_5678_9a01, "36 bits of milliseconds");
+        assert_eq!(ids.next_id(), 0x1234_5234_5678_9a02);
+        assert_eq!((ids.core(), core_of(0x1234_5234_5678_9a01)), (5, 5));
+    }
+
+    #[test]
+    fn the_counter_does_not_run_into_the_core() {
+        let mut ids = RequestIds::new(1, SERVER_CORE, Duration::from_millis((1 << 36) - 1));
+        let last: Vec<u64> = (0..300).map(|_| ids.next_id()).collect();
+        assert!(last.iter().all(|id| core_of(*id) == SERVER_CORE && id >> 48 == 1));
+        let mut unique = last.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), last.len());
+    }
+
+    #[test]
+    fn no_id_is_zero() {
+        let mut ids = RequestIds::new(0, 0, Duration::from_millis((1 << 36) - 1));
+        assert!((0..300).all(|_| ids.next_id() != 0));
+    }
+}

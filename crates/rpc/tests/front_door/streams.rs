@@ -295,8 +295,11 @@ async fn a_range_stream_equals_a_range() {
     let refused = client.call("/etcdserverpb.KV/RangeStream", &by_value).await;
     assert_eq!(refused.error(), "12 RangeStream does not support custom sort orders");
     let without_order = pb::RangeRequest { sort_order: 0, ..by_value };
-    let mut stream = client.stream("/etcdserverpb.KV/RangeStream", &without_order).await;
-    assert!(stream.next::<pb::RangeStreamResponse>().await.is_ok(), "rows come in key order");
+    let mut stream = client.open("/etcdserverpb.KV/RangeStream", &[]).await;
+    stream.send(&without_order);
+    stream.half_close();
+    let chunk = stream.next::<pb::RangeStreamResponse>().await.expect("rows in key order");
+    assert_eq!(chunk.range_response.expect("a chunk").kvs.len(), 1);
     let filtered = pb::RangeRequest { key: "k".into(), min_mod_revision: 2, ..Default::default() };
     let refused = client.call("/etcdserverpb.KV/RangeStream", &filtered).await;
     assert_eq!(refused.error(), "12 RangeStream does not support revision filters");
