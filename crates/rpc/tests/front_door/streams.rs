@@ -294,7 +294,7 @@ async fn a_range_stream_equals_a_range() {
     let by_value = pb::RangeRequest { sort_order: 1, sort_target: 4, ..sorted };
     let refused = client.call("/etcdserverpb.KV/RangeStream", &by_value).await;
     assert_eq!(refused.error(), "12 RangeStream does not support custom sort orders");
-    let without_order = pb::RangeRequest { sort_order: 0, ..by_value };
+    let without_order = pb::RangeRequest { key: "k00".into(), sort_order: 0, ..by_value };
     let mut stream = client.open("/etcdserverpb.KV/RangeStream", &[]).await;
     stream.send(&without_order);
     stream.half_close();
