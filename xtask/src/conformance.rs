@@ -2,7 +2,7 @@
 //!
 //! Every part compares with the real server or is judged by a program that also passes against the real server:
 //! `cli` runs one script of etcdctl and etcdutl commands twice, `client` runs a Go program on etcd's client library,
-//! `files` passes data directories between the servers, `bad` sends bad input.
+//! `rust` one on the crate `etcd-client`, `files` passes data directories between the servers, `bad` sends bad input.
 
 mod bad;
 mod cli;
@@ -10,6 +10,7 @@ mod client;
 mod files;
 mod normalise;
 pub(crate) mod process;
+mod rust;
 pub(crate) mod tools;
 
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 4] = ["cli", "client", "files", "bad"];
-const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|client|files|bad ...]";
+const PARTS: [&str; 5] = ["cli", "client", "rust", "files", "bad"];
+const USAGE: &str =
+    "usage: cargo xtask conformance [--ours PATH] [tools|cli|client|rust|files|bad ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -128,6 +130,7 @@ fn run_parts(
         let result = match part {
             "cli" => cli::run(tools, &ours, &work, outcome),
             "client" => client::run(tools, &ours, &work, outcome),
+            "rust" => rust::run(tools, &ours, &work, outcome),
             "files" => files::run(tools, &ours, &work, outcome),
             _ => bad::run(tools, &ours, &work, outcome),
         };

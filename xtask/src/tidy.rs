@@ -91,7 +91,9 @@ fn crate_of(path: &str) -> &str {
 fn check_manifests(texts: &[Text], findings: &mut Vec<Finding>) {
     let content =
         |path: &str| texts.iter().find(|text| text.path == path).map(|text| &text.content);
-    for text in texts.iter().filter(|text| text.path.ends_with("/Cargo.toml")) {
+    let is_member = |path: &str| path.starts_with("crates/") || path.starts_with("xtask/");
+    let manifests = texts.iter().filter(|text| text.path.ends_with("/Cargo.toml"));
+    for text in manifests.filter(|text| is_member(&text.path)) {
         manifest::check(&text.path, crate_of(&text.path), &text.content, findings);
     }
     // Clippy reads one file for a package and does not merge, so each deterministic crate has a copy.

@@ -1,0 +1,94 @@
+//! A server judged by the crate `etcd-client`: `rustclient HOST:PORT`, on an empty store.
+//!
+//! Prints `ok name` or `FAIL name: why` for each case, and the totals.
+
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use std::fmt::Debug;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, Error};
+
+/// Why a case failed.
+type Failure = String;
+
+/// No case takes longer.
+const CASE_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    let Some(endpoint) = std::env::args().nth(1) else {
+        eprintln!("usage: rustclient HOST:PORT");
+        return ExitCode::FAILURE;
+    };
+    let options = ConnectOptions::new().with_timeout(Duration::from_secs(10));
+    let client = match Client::connect([endpoint], Some(options)).await {
+        Ok(client) => client,
+        Err(err) => {
+            println!("FAIL connect: {err}\n0 passed, 1 failed");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut passed, mut failed) = (0, 0);
+    macro_rules! case {
+        ($name:literal, $case:path) => {
+            let result = tokio::time::timeout(CASE_TIMEOUT, $case(client.clone())).await;
+            match result.unwrap_or_else(|_| Err("it takes too long".to_owned())) {
+                Ok(()) => {
+                    passed += 1;
+                    println!("ok {}", $name);
+                }
+                Err(why) => {
+                    failed += 1;
+                    println!("FAIL {}: {why}", $name);
+                }
+            }
+        };
+    }
+    case!("put and get", kv::put_and_get);
+    case!("ranges", kv::ranges);
+    case!("range stream", kv::range_stream);
+    case!("delete", kv::delete);
+    case!("transactions", kv::transactions);
+    case!("revisions and compaction", kv::compaction);
+    case!("errors", kv::errors);
+    case!("large values", kv::large_values);
+    case!("many clients at once", kv::many_at_once);
+    case!("watch", watch::live);
+    case!("watch from the past", watch::past);
+    case!("watch filters and previous values", watch::filters);
+    case!("many watches on one stream", watch::many);
+    case!("watch of what is compacted", watch::compacted);
+    case!("leases", lease::life);
+    case!("lease that runs out", lease::expiry);
+    case!("lease errors", lease::errors);
+    case!("status and hashes", maintenance::status);
+    case!("snapshot", maintenance::snapshot);
+    case!("defragmentation and alarms", maintenance::defragment);
+    case!("members", maintenance::members);
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// An error of the client as a failure.
+fn fail(err: Error) -> Failure {
+    err.to_string()
+}
+
+/// Both must be equal.
+fn equal<T: PartialEq + Debug>(what: &str, got: T, want: T) -> Result<(), Failure> {
+    if got == want { Ok(()) } else { Err(format!("{what}: {got:?} instead of {want:?}")) }
+}
+
+/// The call must have failed with a status of this message.
+fn refused<T>(what: &str, result: Result<T, Error>, message: &str) -> Result<(), Failure> {
+    match result {
+        Ok(_) => Err(format!("{what}: no error")),
+        Err(Error::GRpcStatus(status)) => equal(what, status.message(), message),
+        Err(err) => Err(format!("{what}: {err}")),
+    }
+}
