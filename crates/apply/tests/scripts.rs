@@ -4,6 +4,7 @@
 //! `commit` (the frozen batch reaches the file), `settle` (ticks and commits until nothing is left
 //! to do), `renew ID`, `ttl ID` and `reopen` (a restart from what the file holds). `----` follows with what came of it. Transactions read
 //! `txn if CONDITIONS then OPS else OPS`, operations between semicolons, nested ones in brackets.
+#![expect(clippy::disallowed_methods, reason = "scripts are files")]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -206,9 +207,12 @@ fn number(text: &str) -> i64 {
     text.parse().expect("a number")
 }
 
+/// Which operation the bytes are.
+type Operation = fn(&[u8]) -> OpRef<'_>;
+
 fn request(command: &str, rest: &str, words: &[&str]) -> Bytes {
     let id = 1 << 48 | 1;
-    let (message, op): (Vec<u8>, fn(&[u8]) -> OpRef<'_>) = match command {
+    let (message, op): (Vec<u8>, Operation) = match command {
         "put" => (txn_text::put(words).encode_to_vec(), |m| OpRef::Put(m)),
         "del" => (txn_text::delete(words).encode_to_vec(), |m| OpRef::DeleteRange(m)),
         "txn" => (txn_text::txn(rest).encode_to_vec(), |m| OpRef::Txn(m)),
