@@ -53,7 +53,7 @@ impl Call {
         let deadline = head.timeout.and_then(|timeout| now.checked_add(timeout));
         Self {
             info: CallInfo { key, rpc: head.rpc, begun: now, deadline },
-            input: Input::default(),
+            input: Input::new(head.allows_gzip),
             state,
             proto_subtype: head.proto_subtype,
             head_sent: false,

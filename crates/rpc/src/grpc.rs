@@ -18,6 +18,8 @@ pub(crate) struct Head {
     pub(crate) requires_leader: bool,
     /// `content-type` was `application/grpc+proto`, which the answer repeats.
     pub(crate) proto_subtype: bool,
+    /// Messages of the request may be compressed; answers never are, which every client takes.
+    pub(crate) allows_gzip: bool,
 }
 
 /// Why a request goes no further than its head.
@@ -56,7 +58,7 @@ pub(crate) fn accept(head: &RequestHead) -> Result<Head, Refusal> {
         Err(unknown) => return Err(Refusal::early(200, unknown.into())),
     };
     if let Some(encoding) = head.get(Name::GrpcEncoding)
-        && !matches!(encoding, b"" | b"identity")
+        && !matches!(encoding, b"" | b"identity" | b"gzip")
     {
         let status = transport::decompressor_not_installed(encoding);
         return Err(Refusal { http_status: 200, status, rpc: Some(rpc) });
@@ -66,6 +68,7 @@ pub(crate) fn accept(head: &RequestHead) -> Result<Head, Refusal> {
         timeout,
         requires_leader: head.get(Name::HasLeader) == Some(b"true"),
         proto_subtype: subtype == b"proto",
+        allows_gzip: head.get(Name::GrpcEncoding) == Some(b"gzip"),
     })
 }
 

@@ -1,9 +1,12 @@
 //! Messages in their gRPC frames: reading them from pieces of a body, writing them.
 
+use std::io::{self, Read};
+
 use api::etcdserverpb::ResponseHeader;
 use api::frame::{MESSAGE_BYTES_MAX, PREFIX_BYTES, TooLarge};
 use api::wire::Encode;
 use api::{Status, error::transport};
+use flate2::read::MultiGzDecoder;
 
 /// Capacity that a buffer keeps between messages.
 const SPARE_MAX: usize = 64 << 10;
@@ -15,9 +18,17 @@ pub(crate) struct Input {
     partial: Vec<u8>,
     /// The frame in `partial` was handed out.
     used: bool,
+    /// The request names gzip, so that its messages may be compressed.
+    allows_gzip: bool,
+    /// The message that was decompressed last.
+    inflated: Vec<u8>,
 }
 
 impl Input {
+    pub(crate) fn new(allows_gzip: bool) -> Self {
+        Self { allows_gzip, ..Self::default() }
+    }
+
     /// The next message; `data` loses what was taken. `None`: it is used up.
     pub(crate) fn next<'a, 'd: 'a>(
         &'a mut self,
@@ -31,21 +42,43 @@ impl Input {
         if self.partial.is_empty()
             && let Some((prefix, rest)) = data.split_first_chunk()
         {
-            let len = message_len(prefix, max)?;
+            let (len, format) = self.prefix(prefix, max)?;
             if let Some((message, rest)) = rest.split_at_checked(len) {
                 *data = rest;
-                return Ok(Some(message));
+                return match format {
+                    Format::Plain => Ok(Some(message)),
+                    Format::Gzip => {
+                        inflate(message, &mut self.inflated, max)?;
+                        Ok(Some(&self.inflated))
+                    }
+                };
             }
         }
         self.fill(data, PREFIX_BYTES);
         let Some(prefix) = self.partial.first_chunk() else { return Ok(None) };
-        let len = PREFIX_BYTES + message_len(prefix, max)?;
+        let (len, format) = self.prefix(prefix, max)?;
+        let len = PREFIX_BYTES + len;
         self.fill(data, len);
         if self.partial.len() < len {
             return Ok(None);
         }
         self.used = true;
-        Ok(self.partial.get(PREFIX_BYTES..))
+        let message = self.partial.get(PREFIX_BYTES..).unwrap_or_default();
+        match format {
+            Format::Plain => Ok(Some(message)),
+            Format::Gzip => {
+                inflate(message, &mut self.inflated, max)?;
+                Ok(Some(&self.inflated))
+            }
+        }
+    }
+
+    fn prefix(&self, prefix: &[u8; PREFIX_BYTES], max: usize) -> Result<(usize, Format), Status> {
+        let (len, format) = message_prefix(prefix, max)?;
+        if format == Format::Gzip && !self.allows_gzip {
+            return Err(transport::compressed_without_encoding());
+        }
+        Ok((len, format))
     }
 
     /// Bytes that wait for the rest of their message.
@@ -62,18 +95,48 @@ impl Input {
     }
 }
 
-fn message_len(prefix: &[u8; PREFIX_BYTES], max: usize) -> Result<usize, Status> {
+/// How a message is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Plain,
+    Gzip,
+}
+
+fn message_prefix(prefix: &[u8; PREFIX_BYTES], max: usize) -> Result<(usize, Format), Status> {
     let [format, len @ ..] = *prefix;
     let len = u32::from_be_bytes(len);
-    match format {
-        0 => {}
-        1 => return Err(transport::compressed_without_encoding()),
+    let format = match format {
+        0 => Format::Plain,
+        1 => Format::Gzip,
         other => return Err(transport::unexpected_payload_format(other)),
-    }
+    };
     match usize::try_from(len) {
-        Ok(len) if len <= max => Ok(len),
+        Ok(len) if len <= max => Ok((len, format)),
         _ => Err(transport::received_message_larger_than_max(u64::from(len), max as u64)),
     }
+}
+
+/// Decompresses a message of at most `max` bytes: one byte more is read to know that there is more,
+/// and never another, however much the message would unfold to.
+fn inflate(message: &[u8], into: &mut Vec<u8>, max: usize) -> Result<(), Status> {
+    into.clear();
+    into.shrink_to(SPARE_MAX);
+    let limit = max as u64 + 1;
+    let read = MultiGzDecoder::new(message).take(limit).read_to_end(into);
+    if let Err(err) = read {
+        let why = if err.kind() == io::ErrorKind::UnexpectedEof {
+            "unexpected EOF".to_owned()
+        } else if message.starts_with(&[0x1f, 0x8b]) {
+            format!("gzip: {err}")
+        } else {
+            "gzip: invalid header".to_owned()
+        };
+        return Err(transport::failed_to_decompress(&why));
+    }
+    if into.len() > max {
+        return Err(transport::decompressed_message_larger_than_max(limit, max as u64));
+    }
+    Ok(())
 }
 
 /// A message that is being written: its frame, reused from answer to answer.
@@ -208,6 +271,46 @@ mod tests {
             text(b"\x07\0\0\0\0"),
             Err("grpc: received unexpected payload format 7".to_owned())
         );
+    }
+
+    fn gzipped(message: &[u8]) -> Vec<u8> {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(message).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    fn inflated(packed: &[u8], max: usize) -> Result<Vec<u8>, String> {
+        let mut body = vec![1];
+        body.extend_from_slice(&u32::try_from(packed.len()).expect("short").to_be_bytes());
+        body.extend_from_slice(packed);
+        let mut results = (0..=body.len()).map(|cut| {
+            let (mut left, mut right) = body.split_at(cut);
+            let mut input = Input::new(true);
+            let mut message = input.next(&mut left, max).map(|found| found.map(<[u8]>::to_vec));
+            if let Ok(None) = message {
+                message = input.next(&mut right, max).map(|found| found.map(<[u8]>::to_vec));
+            }
+            message.map_err(|status| status.message.into_owned()).map(Option::unwrap_or_default)
+        });
+        let first = results.next().expect("a cut");
+        assert!(results.all(|other| other == first), "cuts make no difference");
+        first
+    }
+
+    #[test]
+    fn gzip_is_undone_up_to_the_limit() {
+        let packed = gzipped(&[7; 1000]);
+        assert_eq!(inflated(&packed, 1000), Ok(vec![7; 1000]));
+        assert_eq!(
+            inflated(&packed, 999),
+            Err("grpc: message after decompression larger than max (1000 vs. 999)".to_owned())
+        );
+        let refused =
+            |why: &str| Err(format!("grpc: failed to decompress the received message: {why}"));
+        assert_eq!(inflated(b"no gzip at all", 99), refused("gzip: invalid header"));
+        let cut = packed.get(..packed.len() - 9).expect("longer");
+        assert_eq!(inflated(cut, 2000), refused("unexpected EOF"));
     }
 
     #[test]
