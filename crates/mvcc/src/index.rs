@@ -16,6 +16,8 @@ use crate::Rev;
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     keys: BTreeMap<Box<[u8]>, History>,
+    /// How many of them exist now.
+    live: usize,
 }
 
 /// The keys of a request: one, or a range.
@@ -87,11 +89,16 @@ impl Cursor {
 impl Index {
     /// The index of keys that come in ascending order, each once.
     pub(crate) fn from_sorted(keys: impl Iterator<Item = (Box<[u8]>, History)>) -> Self {
-        Self { keys: keys.collect() }
+        let mut live = 0;
+        let keys = keys
+            .inspect(|(_, history)| live += usize::from(history.get(i64::MAX).is_some()))
+            .collect();
+        Self { keys, live }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+    /// How many keys exist now.
+    pub(crate) fn live(&self) -> usize {
+        self.live
     }
 
     /// The key as of revision `at`.
@@ -103,12 +110,15 @@ impl Index {
     pub(crate) fn put(&mut self, key: &[u8], rev: Rev, leased: bool) -> Option<Found> {
         let change = Change::new(rev, if leased { Mark::PutLeased } else { Mark::Put });
         if let Some(history) = self.keys.get_mut(key) {
-            return history.push(change);
+            let replaced = history.push(change);
+            self.live += usize::from(replaced.is_none());
+            return replaced;
         }
         match self.keys.entry(key.into()) {
             Entry::Vacant(entry) => entry.insert(History::new(change)),
             Entry::Occupied(_) => unreachable!("the key was looked up just now"),
         };
+        self.live += 1;
         None
     }
 
@@ -149,6 +159,7 @@ impl Index {
         for (key, history) in self.keys.range_mut::<[u8], _>(cursor.bounds(span)).take(keys_max) {
             if let Some(found) = history.get(i64::MAX) {
                 history.push(Change::new(delete(key, found), Mark::Tombstone));
+                self.live -= 1;
             }
             last = Some(key);
             seen += 1;

@@ -31,10 +31,10 @@ impl Reader {
         self.shared.compact()
     }
 
-    /// How many keys the index holds, those included that are deleted but not yet compacted.
+    /// How many keys exist now.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.shared.index.read().len()
+        self.shared.index.read().live()
     }
 
     /// Reads a range and hands each row to `sink`: a serialized `mvccpb.KeyValue`.
