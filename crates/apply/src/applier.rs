@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cluster::{Alarms, Cluster};
 use lease::Lessor;
 use mvcc::watch::{Hub, WantPrev};
-use mvcc::{Reader, Store};
+use mvcc::{CompactionProgress, Reader, Store};
 use raft::{Entry, EntryType, Snapshot, SnapshotMetadata};
 
 use crate::commit::Commits;
@@ -215,7 +215,7 @@ impl Applier {
         }
         if now >= self.compaction_at {
             self.compaction_at = now + self.options.compaction_sleep_interval;
-            self.step_compaction();
+            self.step_compaction(out);
         }
         self.settle(now, out);
     }
@@ -417,12 +417,15 @@ impl Applier {
         out.proposals.push(Bytes::from(request.encode_to_vec()));
     }
 
-    fn step_compaction(&mut self) {
+    fn step_compaction(&mut self, out: &mut Output) {
         let limit = self.options.compaction_batch_limit;
         let progress = match self.store.compaction_step(&mut self.backend, limit) {
             Ok(progress) => progress,
             Err(err) => panic!("compacting: {err}"),
         };
+        if let CompactionProgress::Finished { revision, hash } = progress {
+            out.compacted.push((revision, hash));
+        }
         self.commits.compaction_progress(progress);
     }
 

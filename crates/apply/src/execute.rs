@@ -98,7 +98,7 @@ impl Applier {
                 }
             }
             OpRef::LeaseGrant(message) => {
-                self.lease_grant(&decoded(pb::LeaseGrantRequest::decode(message)), now)
+                self.lease_grant(&decoded(pb::LeaseGrantRequest::decode(message)), now, out)
             }
             OpRef::LeaseRevoke(message) => {
                 self.lease_revoke(decoded(pb::LeaseRevokeRequest::decode(message)).id, out)
@@ -247,7 +247,12 @@ impl Applier {
         Ok(())
     }
 
-    fn lease_grant(&mut self, request: &pb::LeaseGrantRequest, now: Duration) -> Applied {
+    fn lease_grant(
+        &mut self,
+        request: &pb::LeaseGrantRequest,
+        now: Duration,
+        out: &mut Output,
+    ) -> Applied {
         let fits = self.fits(quota::LEASE_COST);
         let granted = self.lessor.grant(&mut self.backend, request.id, request.ttl, now);
         let ttl = granted.map_err(|err| match err {
@@ -256,6 +261,7 @@ impl Applier {
             lease::Error::NotFound => api::Error::LeaseNotFound,
         })?;
         self.stats.leases_granted += 1;
+        out.granted_ttls.push(ttl);
         if !fits {
             return Err(api::Error::NoSpace);
         }

@@ -115,6 +115,10 @@ pub struct Output {
     pub snapshot: Option<raft::Snapshot>,
     /// A frozen batch for the commit thread.
     pub commit: Option<backend::Batch>,
+    /// Compactions whose last row was removed: the revision, and the hash if it is known.
+    pub compacted: Vec<(i64, Option<mvcc::KvHash>)>,
+    /// TTLs of leases granted, in seconds.
+    pub granted_ttls: Vec<i64>,
     /// The commit thread shall rewrite the file after the batch, if there is one.
     pub defragment: bool,
 }

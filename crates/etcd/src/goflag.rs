@@ -74,6 +74,7 @@ pub(crate) fn refusal(flag: &Flag, value: &str, why: &str) -> String {
 /// Whether the text is a value of the flag's kind; the error is Go's reason.
 pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
+        Kind::Text if flag.name == "feature-gates" => server::FeatureGates::default().set(value),
         Kind::Text => Ok(()),
         Kind::Bool => server::parse_bool(value).map(drop).ok_or_else(|| "parse error".to_owned()),
         Kind::Int => number::<i64>(value).map(drop),

@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 
 use crate::table::{FLAGS, Flag, Support};
 
-/// What stands where etcd prints the commit it was built from.
-pub(crate) const GIT_SHA: &str = "quorate";
-
 /// etcd's four lines, and one of our own.
 pub(crate) fn version() -> String {
     format!(
-        "etcd Version: {}\nGit SHA: {GIT_SHA}\nGo Version: {}\nGo OS/Arch: {}/{}\nquorate Version: {}\n",
+        "etcd Version: {}\nGit SHA: {}\nGo Version: {}\nGo OS/Arch: {}/{}\nquorate Version: {}\n",
         server::ETCD_VERSION,
+        server::GIT_SHA,
         server::GO_VERSION,
         std::env::consts::OS,
         match std::env::consts::ARCH {

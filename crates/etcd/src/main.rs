@@ -13,6 +13,7 @@ mod table;
 use std::process::ExitCode;
 
 use server::Member;
+use server::log::List;
 use tracing::{error, info, warn};
 
 use crate::goflag::UsageError;
@@ -63,22 +64,13 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
         let (message, variable) = warning.split_once('\0').unwrap_or((warning, ""));
         warn!("environment-variable" = variable, "{message}");
     }
-    info!(args = format!("{:?}", [&[program.to_owned()], arguments].concat()), "Running: ");
+    let line = std::iter::once(program).chain(arguments.iter().map(String::as_str));
+    info!(args = ?List::new(line), "Running: ");
     if let Some(why) = &options.invalid {
-        error!(error = why.as_str(), "failed to verify flags");
+        warn!(error = why.as_str(), "failed to verify flags");
         return ExitCode::FAILURE;
     }
     let config = options.config;
-    info!(
-        "etcd-version" = server::ETCD_VERSION,
-        "git-sha" = help::GIT_SHA,
-        "quorate-version" = env!("CARGO_PKG_VERSION"),
-        name = config.name.as_str(),
-        "data-dir" = %config.data_dir().display(),
-        "listen-client-urls" = format!("{:?}", texts(&config.listen_client_urls)),
-        "listen-peer-urls" = format!("{:?}", texts(&config.listen_peer_urls)),
-        "starting an etcd server"
-    );
     let member = match Member::start(&config) {
         Ok(member) => member,
         Err(err) => {
@@ -101,8 +93,4 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
     notify::stopping();
     member.stop();
     signal.raise()
-}
-
-fn texts(urls: &[server::Url]) -> Vec<String> {
-    urls.iter().map(ToString::to_string).collect()
 }

@@ -9,6 +9,44 @@ use server::{AutoCompaction, Config, Url};
 use crate::goflag::{self, UsageError};
 use crate::table::{self, FLAGS, Flag, Kind, Support};
 
+/// The names that Go knows for `--cipher-suites`. Nothing but TLS reads them.
+const CIPHER_SUITES: &[&str] = &[
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_RSA_WITH_RC4_128_SHA",
+];
+
+/// Flags whose use alone is worth a warning.
+const DEPRECATED: [(&str, &str); 2] = [
+    ("max-snapshots", "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."),
+    (
+        "v2-deprecation",
+        "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.",
+    ),
+];
+
 /// What the program is asked to do.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -178,8 +216,13 @@ impl Options {
     }
 }
 
-fn to_options(values: &Values, warnings: Vec<String>) -> Result<Options, String> {
+fn to_options(values: &Values, mut warnings: Vec<String>) -> Result<Options, String> {
     check_support(values)?;
+    for (name, warning) in DEPRECATED {
+        if values.given(name).is_some() {
+            warnings.push(warning.to_owned());
+        }
+    }
     let log = log_options(values)?;
     let config = to_config(values)?;
     let invalid = validate(values, &config).err();
@@ -194,6 +237,10 @@ fn validate(values: &Values, config: &Config) -> Result<(), String> {
             "--advertise-client-urls is required when --listen-client-urls is set explicitly"
                 .to_owned(),
         );
+    }
+    let suites = values.text("cipher-suites").split(',').filter(|suite| !suite.is_empty());
+    if let Some(unknown) = suites.into_iter().find(|suite| !CIPHER_SUITES.contains(suite)) {
+        return Err(format!("unexpected TLS cipher suite {unknown:?}"));
     }
     if values.text("discovery-fallback") == "proxy" {
         return Err(
@@ -248,12 +295,16 @@ fn to_config(values: &Values) -> Result<Config, String> {
         pre_vote: values.is_on("pre-vote"),
         listen_peer_urls: values.urls("listen-peer-urls"),
         listen_client_urls: values.urls("listen-client-urls"),
+        listen_client_http_urls: values.urls("listen-client-http-urls"),
         listen_metrics_urls: values.urls("listen-metrics-urls"),
         advertise_peer_urls,
         advertise_client_urls: values.urls("advertise-client-urls"),
         initial_cluster_token: values.text("initial-cluster-token").to_owned(),
         initial_cluster_existing: values.text("initial-cluster-state") == "existing",
         quota_backend_bytes: values.number("quota-backend-bytes")?,
+        bootstrap_defrag_threshold_bytes: values
+            .number::<u64>("bootstrap-defrag-threshold-megabytes")?
+            .saturating_mul(1 << 20),
         max_txn_ops: values.number::<u32>("max-txn-ops")? as usize,
         max_request_bytes: values.number::<u32>("max-request-bytes")? as usize,
         max_concurrent_streams: values.number("max-concurrent-streams")?,
@@ -358,6 +409,24 @@ mod tests {
         assert!(text.starts_with("conflicting environment variable is shadowed"), "{text}");
         let options = run("", &[("ETCD_NOPE", "1")]).expect("options");
         assert_eq!(options.warnings, ["unrecognized environment variable\0ETCD_NOPE=1"]);
+    }
+
+    #[test]
+    fn deprecated_flags_are_warned_of() {
+        let options = run("--max-snapshots=10 --v2-deprecation gone", &[]).expect("options");
+        assert_eq!(options.warnings, DEPRECATED.map(|(_, warning)| warning));
+        assert_eq!(run("", &[]).expect("options").warnings, [""; 0]);
+    }
+
+    #[test]
+    fn cipher_suites_go_by_gos_names() {
+        for (suites, expected) in [
+            ("TLS_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", None),
+            ("TLS_NOPE", Some("unexpected TLS cipher suite \"TLS_NOPE\"")),
+        ] {
+            let options = run(&format!("--cipher-suites {suites}"), &[]).expect("options");
+            assert_eq!(options.invalid.as_deref(), expected);
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "listen-client-http-urls",
         Urls,
         "",
-        DefaultOnly,
+        Full,
         "List of URLs to listen on for http only client traffic.",
     ),
     flag(
@@ -634,7 +634,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "cipher-suites",
         Text,
         "",
-        DefaultOnly,
+        Full,
         "Comma-separated list of supported TLS cipher suites between client/server and peers.",
     ),
     flag(
@@ -866,7 +866,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "bootstrap-defrag-threshold-megabytes",
         Uint,
         "0",
-        DefaultOnly,
+        Full,
         "Enable the defrag during etcd server bootstrap on condition that it will free at least the provided threshold of disk space.",
     ),
     flag(

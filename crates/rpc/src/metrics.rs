@@ -65,6 +65,8 @@ metrics! {
     cluster_version: IntGaugeVec("cluster_version") = "etcd_cluster_version",
         "The cluster version that is in force: 1 for the version in the label.";
 
+    debugging_auth_revision: IntGauge() = "etcd_debugging_auth_revision",
+        "Revision of the auth store; 1 as long as nobody has used it.";
     debugging_disk_backend_commit_rebalance_duration_seconds: Histogram(0.001, 2.0, 14) =
         "etcd_debugging_disk_backend_commit_rebalance_duration_seconds",
         "Time to merge sparse pages in a backend commit.";

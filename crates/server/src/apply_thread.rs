@@ -73,7 +73,9 @@ impl<C: Clock> ApplyThread<C> {
             }
             let now = self.clock.now_mono();
             if now >= next_tick {
+                let is_compacting = self.applier.is_busy();
                 self.applier.tick(now, &mut out);
+                self.publisher.ticked(is_compacting, now, self.clock.now_mono() - now);
                 next_tick = now + if self.applier.is_busy() { self.busy_tick } else { TICK_IDLE };
             }
             self.dispatch(&mut out, &mut unsent, &mut events);
@@ -122,6 +124,7 @@ impl<C: Clock> ApplyThread<C> {
             let _ = self.commit.send(CommitInput::Commit(batch));
         }
         self.publisher.publish(&self.applier);
+        self.publisher.publish_output(out, self.clock.now_mono(), self.clock.now_wall());
         // Events go first: who reads an answer and then watches must not see its own write again.
         events.append(&mut out.events);
         if !events.is_empty() {

@@ -14,7 +14,10 @@ use wal::snap::Snapshotter;
 use wal::{SnapshotRecord, Wal};
 
 use crate::Config;
+use crate::defrag;
 use crate::error::StartError;
+
+const AUTH_REVISION: &[u8] = b"authRevision";
 
 /// Permissions of directories that etcd makes.
 const DIR_MODE: u32 = 0o700;
@@ -29,6 +32,7 @@ pub(crate) struct Loaded<D: Disk> {
     pub(crate) log: Wal<D>,
     pub(crate) snapshotter: Snapshotter<D>,
     pub(crate) wal_dir: PathBuf,
+    pub(crate) db: PathBuf,
     pub(crate) boot: Boot,
     pub(crate) conf_state: ConfState,
     pub(crate) snapshot_index: u64,
@@ -50,29 +54,39 @@ pub(crate) fn load<D: Disk>(disk: &D, config: &Config) -> Result<Loaded<D>, Star
     }
     let has_log = wal::exists(disk, &wal_dir)?;
     let db = snap_dir.join("db");
-    let is_new_db = !disk.exists(&db).map_err(|err| StartError::disk("stat", &db, err))?;
-    let (backend, committer) = open_backend(disk, &db, has_log, config)?;
+    let (mut backend, mut committer) = open_backend(disk, &db, has_log, config)?;
     info!(path = %db.display(), "opened backend db");
-    let paths = Paths { snapshotter, wal_dir };
+    info!(index = backend.consistent_index().0, "restore consistentIndex");
+    let threshold = config.bootstrap_defrag_threshold_bytes;
+    defrag::at_start(&mut backend, &mut committer, threshold)?;
+    if backend.reader().get(Bucket::Auth, AUTH_REVISION)?.is_none() {
+        // etcd's auth store begins at revision 1 even while it is off.
+        let first = Bytes::copy_from_slice(&1_u64.to_be_bytes());
+        backend.put(Bucket::Auth, AUTH_REVISION, first);
+    }
+    let (applied, _) = backend.consistent_index();
+    if !has_log && applied > 0 {
+        return Err(StartError::Log(format!(
+            "no log in {}, but the database {} has applied index {applied}",
+            wal_dir.display(),
+            db.display()
+        )));
+    }
+    let paths = Paths { snapshotter, wal_dir, db };
     if has_log {
         restart(disk, config, paths, backend, committer)
     } else {
-        let mut backend = backend;
-        if is_new_db {
-            // etcd's auth store begins at revision 1 even while it is off.
-            backend.put(
-                Bucket::Auth,
-                b"authRevision",
-                Bytes::copy_from_slice(&1_u64.to_be_bytes()),
-            );
-        }
-        found(disk, config, paths, backend, committer)
+        let founders = founders(config)?;
+        let log =
+            Wal::create(disk.clone(), &paths.wal_dir, &founders.metadata, wal_options(config))?;
+        Ok(found(paths, founders, backend, committer, log))
     }
 }
 
 struct Paths<D: Disk> {
     snapshotter: Snapshotter<D>,
     wal_dir: PathBuf,
+    db: PathBuf,
 }
 
 fn make_dir<D: Disk>(disk: &D, path: &Path) -> Result<(), StartError> {
@@ -104,14 +118,14 @@ fn open_backend<D: Disk>(
     }
 }
 
-/// The first start of a founding member.
-fn found<D: Disk>(
-    disk: &D,
-    config: &Config,
-    paths: Paths<D>,
-    backend: Backend,
-    committer: Committer<D>,
-) -> Result<Loaded<D>, StartError> {
+/// The members that found a cluster, and this one's ids.
+struct Founders {
+    peers: Vec<Peer>,
+    metadata: wal::Metadata,
+}
+
+/// What the flags say about a new cluster.
+fn founders(config: &Config) -> Result<Founders, StartError> {
     if config.initial_cluster_existing {
         return Err(StartError::Unsupported(
             "joining an existing cluster is not supported yet by this server".to_owned(),
@@ -126,36 +140,46 @@ fn found<D: Disk>(
             "clusters of more than one member are not supported yet by this server".to_owned(),
         ));
     }
-    let founders = Cluster::bootstrap(&initial, &config.initial_cluster_token)?;
-    let local = founders.member_by_name(&config.name).expect("verified above");
-    let member_id = local.id;
-    let cluster_id = founders.id();
-    let peers = founders
+    let cluster = Cluster::bootstrap(&initial, &config.initial_cluster_token)?;
+    let local = cluster.member_by_name(&config.name).expect("verified above");
+    let metadata = wal::Metadata { node_id: local.id, cluster_id: cluster.id() };
+    let peers = cluster
         .members()
         .map(|member| Peer { id: member.id, context: Bytes::from(member.to_json()) })
         .collect();
-    let metadata = wal::Metadata { node_id: member_id, cluster_id };
-    let log = Wal::create(disk.clone(), &paths.wal_dir, &metadata, wal_options(config))?;
+    Ok(Founders { peers, metadata })
+}
+
+/// The first start of a founding member, with a log in which there is nothing yet.
+fn found<D: Disk>(
+    paths: Paths<D>,
+    founders: Founders,
+    backend: Backend,
+    committer: Committer<D>,
+    log: Wal<D>,
+) -> Loaded<D> {
+    let wal::Metadata { node_id, cluster_id } = founders.metadata;
     info!(
-        "local-member-id" = format!("{member_id:x}"),
+        "local-member-id" = format!("{node_id:x}"),
         "cluster-id" = format!("{cluster_id:x}"),
         "starting local member"
     );
     // Members enter through the log, as on every other founder.
     let mut cluster = Cluster::from_members(cluster_id, []);
-    cluster.set_ids(member_id, cluster_id);
-    Ok(Loaded {
-        member_id,
+    cluster.set_ids(node_id, cluster_id);
+    Loaded {
+        member_id: node_id,
         cluster,
         backend,
         committer,
         log,
         snapshotter: paths.snapshotter,
         wal_dir: paths.wal_dir,
-        boot: Boot::New(peers),
+        db: paths.db,
+        boot: Boot::New(founders.peers),
         conf_state: ConfState::default(),
         snapshot_index: 0,
-    })
+    }
 }
 
 fn wal_options(config: &Config) -> wal::Options {
@@ -170,24 +194,40 @@ fn restart<D: Disk>(
     mut backend: Backend,
     committer: Committer<D>,
 ) -> Result<Loaded<D>, StartError> {
-    let Paths { snapshotter, wal_dir } = paths;
-    let records = wal::valid_snapshots(disk, &wal_dir)?;
+    let Paths { snapshotter, wal_dir, db } = &paths;
+    let records = wal::valid_snapshots(disk, wal_dir)?;
     let snapshot = match snapshotter.load_newest_available(&records) {
         Ok(snapshot) => Some(snapshot),
         Err(wal::Error::NoSnapshot) => None,
         Err(err) => return Err(err.into()),
     };
     let metadata = snapshot.as_ref().map(|snapshot| snapshot.metadata.clone()).unwrap_or_default();
+    let (applied, _) = backend.consistent_index();
+    if applied < metadata.index {
+        // The entries between the two are gone; only the database that came with the snapshot,
+        // which a crash has left beside the old one, could stand for them.
+        let path = snapshotter.db_path(metadata.index).map_err(|err| {
+            let db = db.display();
+            StartError::Database(format!("{db}: failed to find database snapshot file ({err})"))
+        })?;
+        return Err(StartError::Unsupported(format!(
+            "taking over {} is not supported yet by this server",
+            path.display()
+        )));
+    }
     let from = SnapshotRecord { index: metadata.index, term: metadata.term, conf_state: None };
-    let (log, replay) = Wal::open(disk.clone(), &wal_dir, &from, wal_options(config))?;
+    let (log, replay) = Wal::open(disk.clone(), wal_dir, &from, wal_options(config))?;
     if replay.is_repaired {
         warn!(path = %wal_dir.display(), "repaired the torn tail of the log");
     }
     let (applied, _) = backend.consistent_index();
-    info!("consistent-index" = applied, "restore consistentIndex");
-    let conf_state = configuration(&mut backend, &metadata, applied)?;
-    refuse_unsupported(&replay.entries, applied)?;
-    let mut cluster = Cluster::restore(&backend)?;
+    if applied == 0 && snapshot.is_none() && replay.hard_state.is_empty() {
+        return resume_founding(config, paths, backend, committer, (log, replay));
+    }
+    let damaged = |err: cluster::RestoreError| StartError::database(db, &err);
+    let conf_state = configuration(&mut backend, &metadata, applied).map_err(damaged)?;
+    refuse_unsupported(&replay.entries, applied, wal_dir)?;
+    let mut cluster = Cluster::restore(&backend).map_err(damaged)?;
     cluster.set_ids(replay.metadata.node_id, replay.metadata.cluster_id);
     if conf_state.voters.len() + conf_state.learners.len() > 1 {
         return Err(StartError::Unsupported(
@@ -195,7 +235,8 @@ fn restart<D: Disk>(
                 .to_owned(),
         ));
     }
-    if cluster::load_storage_version(&backend.reader())?.is_none() && cluster.version().is_some() {
+    let storage_version = cluster::load_storage_version(&backend.reader()).map_err(damaged)?;
+    if storage_version.is_none() && cluster.version().is_some() {
         // Written by 3.5, which kept no storage version; this member writes today's form.
         cluster::save_storage_version(Some(crate::VERSION), &mut backend);
     }
@@ -211,8 +252,9 @@ fn restart<D: Disk>(
         backend,
         committer,
         log,
-        snapshotter,
-        wal_dir,
+        snapshotter: paths.snapshotter,
+        wal_dir: paths.wal_dir,
+        db: paths.db,
         boot: Boot::Restart {
             hard_state: replay.hard_state,
             before_first: (metadata.index, metadata.term),
@@ -232,7 +274,7 @@ fn configuration(
     backend: &mut Backend,
     snapshot: &raft::SnapshotMetadata,
     applied: u64,
-) -> Result<ConfState, StartError> {
+) -> Result<ConfState, cluster::RestoreError> {
     let stored = cluster::load_conf_state(&backend.reader())?;
     match stored {
         Some(conf_state) if applied != snapshot.index || applied == 0 => Ok(conf_state),
@@ -246,14 +288,43 @@ fn configuration(
     }
 }
 
+/// The first start ended before the founding entries were on disk with their hard state: without
+/// them no member could ever be elected.
+fn resume_founding<D: Disk>(
+    config: &Config,
+    paths: Paths<D>,
+    backend: Backend,
+    committer: Committer<D>,
+    (log, replay): (Wal<D>, wal::Replay),
+) -> Result<Loaded<D>, StartError> {
+    let founders = founders(config)?;
+    if founders.metadata != replay.metadata {
+        return Err(StartError::Log(format!(
+            "the first start with the log in {} was interrupted, and was that of member {:x} of cluster {:x}, not of {:x} of {:x}, as the flags say",
+            paths.wal_dir.display(),
+            replay.metadata.node_id,
+            replay.metadata.cluster_id,
+            founders.metadata.node_id,
+            founders.metadata.cluster_id,
+        )));
+    }
+    warn!(path = %paths.wal_dir.display(), "resuming an interrupted first start");
+    Ok(found(paths, founders, backend, committer, log))
+}
+
 /// Entries that the backend does not hold yet will be applied: this server must know how.
-fn refuse_unsupported(entries: &[raft::Entry], applied: u64) -> Result<(), StartError> {
+fn refuse_unsupported(
+    entries: &[raft::Entry],
+    applied: u64,
+    wal_dir: &Path,
+) -> Result<(), StartError> {
     for entry in entries.iter().filter(|entry| entry.index > applied) {
         if entry.entry_type != raft::EntryType::Normal || entry.data.is_empty() {
             continue;
         }
         let request = InternalRequestRef::decode(&entry.data).map_err(|err| {
-            StartError::Log(format!("entry {} can't be decoded: {err}", entry.index))
+            let wal_dir = wal_dir.display();
+            StartError::Log(format!("{wal_dir}: entry {} can't be decoded: {err}", entry.index))
         })?;
         if request.op.is_some_and(|op| !apply::is_supported(op)) {
             return Err(StartError::Unsupported(format!(

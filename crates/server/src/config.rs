@@ -39,6 +39,8 @@ pub struct Config {
     pub listen_peer_urls: Vec<Url>,
     /// Where clients reach this member.
     pub listen_client_urls: Vec<Url>,
+    /// Extra listeners for clients that speak HTTP only: the JSON gateway and the pages.
+    pub listen_client_http_urls: Vec<Url>,
     /// Extra listeners for `/metrics` and the health pages.
     pub listen_metrics_urls: Vec<Url>,
     /// Peer URLs told to the cluster.
@@ -53,6 +55,8 @@ pub struct Config {
     pub initial_cluster_existing: bool,
     /// Size at which the backend is full; 0 is [`DEFAULT_QUOTA_BYTES`], negative is never.
     pub quota_backend_bytes: i64,
+    /// Rewrite the backend's file at the start if that frees as many bytes; 0: never.
+    pub bootstrap_defrag_threshold_bytes: u64,
     /// Longest time that a write waits in memory for the backend's file.
     pub backend_batch_interval: Duration,
     /// Most operations that wait in memory for the backend's file.
@@ -210,6 +214,7 @@ impl Default for Config {
             pre_vote: true,
             listen_peer_urls: url("http://localhost:2380"),
             listen_client_urls: url("http://localhost:2379"),
+            listen_client_http_urls: Vec::new(),
             listen_metrics_urls: Vec::new(),
             advertise_peer_urls: url("http://localhost:2380"),
             advertise_client_urls: url("http://localhost:2379"),
@@ -217,6 +222,7 @@ impl Default for Config {
             initial_cluster_token: "etcd-cluster".to_owned(),
             initial_cluster_existing: false,
             quota_backend_bytes: 0,
+            bootstrap_defrag_threshold_bytes: 0,
             backend_batch_interval: Duration::from_millis(100),
             backend_batch_limit: 10_000,
             max_txn_ops: 128,
@@ -280,6 +286,7 @@ impl Config {
             .listen_peer_urls
             .iter()
             .chain(&self.listen_client_urls)
+            .chain(&self.listen_client_http_urls)
             .chain(&self.listen_metrics_urls)
         {
             url.check_bindable()?;

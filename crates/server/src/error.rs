@@ -1,7 +1,7 @@
 //! Why a member does not start.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why [`crate::Member::start`] failed. The texts go into the log line `discovery failed`.
 #[derive(Debug, thiserror::Error)]
@@ -22,17 +22,21 @@ pub enum StartError {
     #[error(transparent)]
     Backend(#[from] backend::Error),
     /// The database's contents can't be used.
-    #[error(transparent)]
-    Restore(#[from] apply::RestoreError),
-    /// Its members can't be read.
-    #[error(transparent)]
-    Cluster(#[from] cluster::RestoreError),
+    #[error("{0}")]
+    Database(String),
     /// The flags about the initial cluster contradict each other.
     #[error(transparent)]
     Initial(#[from] cluster::InitialError),
     /// Log and database don't belong together.
-    #[error(transparent)]
-    Boot(#[from] replica::BootError),
+    #[error("log {} and database {}: {source}", wal_dir.display(), db.display())]
+    Boot {
+        /// Where the log is.
+        wal_dir: PathBuf,
+        /// The database.
+        db: PathBuf,
+        /// What does not fit.
+        source: replica::BootError,
+    },
     /// An address can't be listened on.
     #[error("{0}")]
     Listen(String),
@@ -42,6 +46,12 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// The engine's errors name the file, those of what it holds do not.
+    pub(crate) fn database(path: &Path, err: &dyn std::fmt::Display) -> Self {
+        let (path, text) = (path.display().to_string(), err.to_string());
+        Self::Database(if text.contains(&path) { text } else { format!("{path}: {text}") })
+    }
+
     pub(crate) fn disk(operation: &str, path: &Path, err: io::Error) -> Self {
         Self::Disk(format!("{operation} {}: {err}", path.display()))
     }

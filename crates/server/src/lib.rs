@@ -12,11 +12,13 @@
 //! # Ok::<(), server::StartError>(())
 //! ```
 
+mod announce;
 mod apply_thread;
 mod boot;
 mod commit_thread;
 mod config;
 mod consensus_thread;
+mod defrag;
 mod disk_thread;
 mod error;
 mod fatal;
@@ -39,6 +41,9 @@ pub const ETCD_VERSION: &str = "3.7.3";
 
 /// The same as a number to compare.
 pub const VERSION: cluster::Version = cluster::Version::new(3, 7, 3);
+
+/// What stands where etcd tells the commit that it was built from.
+pub const GIT_SHA: &str = "quorate";
 
 /// What etcd's metrics and `--version` call the toolchain; tools parse the form, not the value.
 pub const GO_VERSION: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));

@@ -2,6 +2,7 @@
 //!
 //! `{"level":"info","ts":"2026-11-21T11:35:00.123456Z","caller":"server/member.rs:10","msg":"…", …}`
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::io::{self, Write as _};
@@ -188,6 +189,37 @@ fn timestamp(unix_seconds: u64, micros: u32) -> String {
     )
 }
 
+/// A list of strings as the value of a field, written as a JSON array: `urls = ?List::new(…)`.
+pub struct List(String);
+
+thread_local! {
+    /// Whether what was formatted last is a [`List`]. Nothing else in a text could tell it apart
+    /// from a string of a client that looks like one.
+    static IS_LIST: Cell<bool> = const { Cell::new(false) };
+}
+
+impl List {
+    /// The list of the items' texts.
+    pub fn new(items: impl IntoIterator<Item: fmt::Display>) -> Self {
+        let mut json = String::from("[");
+        for item in items {
+            if json.len() > 1 {
+                json.push(',');
+            }
+            quote(&mut json, &item.to_string());
+        }
+        json.push(']');
+        Self(json)
+    }
+}
+
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IS_LIST.set(true);
+        f.write_str(&self.0)
+    }
+}
+
 /// The fields of an event, as JSON members that each begin with a comma.
 #[derive(Default)]
 struct Fields {
@@ -210,9 +242,14 @@ impl Visit for Fields {
             self.message = format!("{value:?}");
             return;
         }
+        IS_LIST.set(false);
         let text = format!("{value:?}");
         self.key(field);
-        quote(&mut self.rest, &text);
+        if IS_LIST.take() {
+            self.rest.push_str(&text);
+        } else {
+            quote(&mut self.rest, &text);
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -269,6 +306,8 @@ fn quote(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Seek as _};
+
     use super::*;
 
     #[test]
@@ -282,6 +321,28 @@ mod tests {
         ] {
             assert_eq!(timestamp(seconds, 7), expected);
         }
+    }
+
+    #[test]
+    fn a_list_is_an_array_and_what_looks_like_one_is_a_string() {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let mut file = fs::File::from(rustix::fs::memfd_create("log", flags).expect("memory"));
+        let sink = Sink::File(Mutex::new(file.try_clone().expect("a descriptor")));
+        let log = Log { level: Level::INFO, format: Format::Json, sinks: vec![sink] };
+        tracing::subscriber::with_default(log, || {
+            tracing::info!(
+                list = ?List::new(["a\"b", "c"]),
+                text = "[\"d\"]",
+                looks_alike = ?format_args!("[1]"),
+                none = ?List::new([0_u8; 0]),
+                "m"
+            );
+        });
+        let mut line = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut line)).expect("the line");
+        let (_, fields) = line.split_once("\"msg\":").expect("a message");
+        let expected = r#""m","list":["a\"b","c"],"text":"[\"d\"]","looks_alike":"[1]","none":[]}"#;
+        assert_eq!(fields.trim_end(), expected);
     }
 
     #[test]

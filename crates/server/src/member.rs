@@ -11,6 +11,7 @@ use replica::{Event, Replica};
 use rpc::{Core, Delivery, Inbox, Limits, Link, Metrics, RequestIds, SERVER_CORE, State};
 use tracing::info;
 
+use crate::announce;
 use crate::apply_thread::ApplyThread;
 use crate::boot::{self, Loaded};
 use crate::commit_thread::CommitThread;
@@ -19,6 +20,7 @@ use crate::disk_thread::DiskWriter;
 use crate::error::StartError;
 use crate::fatal::fatal;
 use crate::listen::{self, Listener, Role, Stopper};
+use crate::log::List;
 use crate::publish::Publisher;
 use crate::queues::{APPLY_INPUTS_MAX, CONSENSUS_EVENTS_MAX, WATCH_INPUTS_MAX};
 use crate::watch_thread::WatchThread;
@@ -63,7 +65,10 @@ impl Member {
     /// If the configuration, the directory or an address can't be used. Nothing runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let clock = OsClock::new();
+        announce::warnings(config);
+        let is_initialized = announce::data_dir(config);
         let listeners = bind_all(config)?;
+        announce::configuration(config, is_initialized);
         let client_addresses: Vec<String> = listeners
             .iter()
             .filter(|(_, role)| *role == Role::Client)
@@ -81,11 +86,22 @@ impl Member {
         }
         let (ready, became_ready) = mpsc::channel();
         let publisher = Publisher::new(Arc::clone(&state), Arc::clone(&metrics), Some(ready));
+        info!(
+            "local-member-id" = format!("{:x}", loaded.member_id),
+            "local-server-version" = ETCD_VERSION,
+            "cluster-version" = loaded
+                .cluster
+                .version()
+                .map_or("to_be_decided".to_owned(), |version| version.major_minor()),
+            "starting etcd server"
+        );
+        announce::serving(config, loaded.member_id);
         let threads = Threads::start(config, clock, loaded, publisher)?;
         if became_ready.recv().is_err() {
             return Err(StartError::Log("the member stopped before it was ready".to_owned()));
         }
         info!("ready to serve client requests");
+        info!(service = "", status = "SERVING", "grpc service status changed");
         let stopper = Stopper::new().map_err(|err| StartError::Listen(err.to_string()))?;
         let (stop, inboxes) = (stopper.share(), Arc::clone(&threads.inboxes));
         let acceptor = start_thread("acceptor", move || {
@@ -150,7 +166,16 @@ impl Threads {
         let inboxes: Arc<[Arc<Inbox>]> = (0..count).map(|_| Arc::new(Inbox::new())).collect();
 
         let Loaded {
-            member_id, cluster, backend, committer, log, snapshotter, wal_dir, boot, ..
+            member_id,
+            cluster,
+            backend,
+            committer,
+            log,
+            snapshotter,
+            wal_dir,
+            db,
+            boot,
+            ..
         } = loaded;
         let first_request_id = RequestIds::new(member_id, SERVER_CORE, clock.now_wall()).next_id();
         let (applier, hub) = Applier::restore(
@@ -160,10 +185,15 @@ impl Threads {
             loaded.conf_state,
             loaded.snapshot_index,
             clock.now_mono(),
-        )?;
+        )
+        .map_err(|err| StartError::database(&db, &err))?;
         let reader = applier.reader();
         info!("current-rev" = reader.current_revision(), "kvstore restored");
-        let replica = Replica::new(replica_options(config, member_id, clock), boot)?;
+        announce::quota(config);
+        let replica =
+            Replica::new(replica_options(config, member_id, clock), boot).map_err(|source| {
+                StartError::Boot { wal_dir: wal_dir.clone(), db: db.clone(), source }
+            })?;
         publisher.start(&applier);
 
         let (disk, disk_inputs) = mpsc::channel();
@@ -210,8 +240,13 @@ impl Threads {
             apply: apply.clone(),
             metrics: Arc::clone(&metrics),
         };
-        let watch_thread =
-            WatchThread { hub, clock, inputs: queues.watch, inboxes: Arc::clone(&inboxes) };
+        let watch_thread = WatchThread {
+            hub,
+            clock,
+            inputs: queues.watch,
+            inboxes: Arc::clone(&inboxes),
+            metrics: Arc::clone(&metrics),
+        };
         let link = Link {
             consensus: consensus.clone(),
             apply: apply.clone(),
@@ -235,10 +270,17 @@ impl Threads {
 
 fn bind_all(config: &Config) -> Result<Vec<(Listener, Role)>, StartError> {
     let mut listeners = Vec::new();
-    let urls = config.listen_peer_urls.iter().map(|url| (url, Role::Peer));
-    let clients = config.listen_client_urls.iter().chain(&config.listen_metrics_urls);
-    for (url, role) in urls.chain(clients.map(|url| (url, Role::Client))) {
-        listeners.push((Listener::bind(url)?, role));
+    info!("listen-peer-urls" = ?List::new(&config.listen_peer_urls), "configuring peer listeners");
+    for url in &config.listen_peer_urls {
+        listeners.push((Listener::bind(url)?, Role::Peer));
+    }
+    info!(
+        "listen-client-urls" = ?List::new(&config.listen_client_urls),
+        "configuring client listeners"
+    );
+    let clients = config.listen_client_urls.iter().chain(&config.listen_client_http_urls);
+    for url in clients.chain(&config.listen_metrics_urls) {
+        listeners.push((Listener::bind(url)?, Role::Client));
     }
     Ok(listeners)
 }

@@ -6,9 +6,12 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use api::etcdserverpb::Member;
-use apply::{Applier, Stats};
+use apply::{Applier, Output, Stats};
 use rpc::{Metrics, State};
 use tracing::info;
+
+/// Auth is not served: its store stays as it begins.
+const AUTH_REVISION: i64 = 1;
 
 /// Copies facts from the applier to where other threads read them.
 pub(crate) struct Publisher {
@@ -16,6 +19,7 @@ pub(crate) struct Publisher {
     pub(crate) metrics: Arc<Metrics>,
     /// Told once when the member has a name and the cluster a version.
     ready: Option<Sender<()>>,
+    compaction_began: Option<Duration>,
     last: Stats,
     /// What the histogram of apply durations holds.
     timed: Stats,
@@ -23,7 +27,14 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(state: Arc<State>, metrics: Arc<Metrics>, ready: Option<Sender<()>>) -> Self {
-        Self { state, metrics, ready, last: Stats::default(), timed: Stats::default() }
+        Self {
+            state,
+            metrics,
+            ready,
+            compaction_began: None,
+            last: Stats::default(),
+            timed: Stats::default(),
+        }
     }
 
     /// Publishes everything, for the first time.
@@ -31,6 +42,7 @@ impl Publisher {
         self.publish_cluster(applier);
         self.publish_alarms(applier);
         self.publish_numbers(applier);
+        self.metrics.debugging_auth_revision.set(AUTH_REVISION);
     }
 
     /// Publishes what has changed.
@@ -73,6 +85,38 @@ impl Publisher {
         }
     }
 
+    /// What happened once, rather than how things stand.
+    pub(crate) fn publish_output(&mut self, out: &mut Output, now: Duration, wall: Duration) {
+        for ttl in out.granted_ttls.drain(..) {
+            self.metrics.debugging_lease_ttl_total.observe(ttl as f64);
+        }
+        for (revision, hash) in out.compacted.drain(..) {
+            let took = now.saturating_sub(self.compaction_began.take().unwrap_or(now));
+            self.metrics.debugging_mvcc_db_compaction_last.set(wall.as_secs() as i64);
+            self.metrics
+                .debugging_mvcc_db_compaction_total_duration_milliseconds
+                .observe(took.as_secs_f64() * 1e3);
+            info!(
+                "compact-revision" = revision,
+                took = format!("{took:?}"),
+                hash = hash.map_or(0, |hash| hash.hash),
+                "finished scheduled compaction"
+            );
+        }
+    }
+
+    /// A tick took this long, while a compaction was under way or not.
+    pub(crate) fn ticked(&mut self, is_compacting: bool, now: Duration, took: Duration) {
+        if is_compacting {
+            self.compaction_began.get_or_insert(now);
+            self.metrics
+                .debugging_mvcc_db_compaction_pause_duration_milliseconds
+                .observe(took.as_secs_f64() * 1e3);
+        } else {
+            self.compaction_began = None;
+        }
+    }
+
     fn tell_ready(&mut self, applier: &Applier) {
         let cluster = applier.cluster();
         let is_started =
@@ -106,6 +150,7 @@ impl Publisher {
         let reader = applier.reader();
         metrics.debugging_mvcc_current_revision.set(reader.current_revision());
         metrics.debugging_mvcc_compact_revision.set(reader.compact_revision());
+        metrics.debugging_mvcc_keys_total.set(reader.keys() as i64);
     }
 
     fn publish_cluster(&self, applier: &Applier) {

@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use env::Clock;
-use mvcc::watch::{Hub, Response};
-use rpc::{Delivery, Inbox, WatchInput};
+use mvcc::watch::{Hub, Kind, Response};
+use rpc::{Delivery, Inbox, Metrics, WatchInput};
 
 use crate::fatal::fatal;
 
@@ -22,6 +22,7 @@ pub(crate) struct WatchThread<C> {
     pub(crate) clock: C,
     pub(crate) inputs: Receiver<WatchInput>,
     pub(crate) inboxes: Arc<[Arc<Inbox>]>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl<C: Clock> WatchThread<C> {
@@ -44,6 +45,7 @@ impl<C: Clock> WatchThread<C> {
                 fatal("failed to read the store for watchers", &err);
             }
             self.hub.tick(now, &mut responses);
+            self.measure(&responses);
             self.deliver(&mut responses);
         }
     }
@@ -61,6 +63,18 @@ impl<C: Clock> WatchThread<C> {
                 }
             }
         }
+    }
+
+    fn measure(&self, responses: &[Response]) {
+        let stats = self.hub.stats();
+        self.metrics.debugging_mvcc_watch_stream_total.set(stats.streams as i64);
+        self.metrics.debugging_mvcc_watcher_total.set(stats.watchers as i64);
+        self.metrics.debugging_mvcc_slow_watcher_total.set(stats.slow_watchers as i64);
+        let events = responses.iter().map(|response| match &response.kind {
+            Kind::Events { events, .. } => events.len() as u64,
+            _ => 0,
+        });
+        self.metrics.debugging_mvcc_events_total.inc_by(events.sum());
     }
 
     fn deliver(&self, responses: &mut Vec<Response>) {
