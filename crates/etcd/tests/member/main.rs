@@ -1,0 +1,9 @@
+//! The `etcd` binary as a process: what its clients, its operators and its disk see of it.
+
+#![expect(clippy::print_stderr, reason = "tells of what is skipped")]
+
+mod client;
+mod crash;
+mod disk;
+mod process;
+mod support;
