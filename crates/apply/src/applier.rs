@@ -15,7 +15,7 @@ use raft::{Entry, EntryType, Snapshot, SnapshotMetadata};
 
 use crate::commit::Commits;
 use crate::compactor::Compactor;
-use crate::message::{Answer, Command, Input, LeaseTtl, Output, SnapshotView};
+use crate::message::{Answer, Command, Compacted, Input, LeaseTtl, Output, SnapshotView};
 use crate::{AutoCompaction, Stats};
 
 /// How an [`Applier`] behaves.
@@ -423,8 +423,8 @@ impl Applier {
             Ok(progress) => progress,
             Err(err) => panic!("compacting: {err}"),
         };
-        if let CompactionProgress::Finished { revision, hash } = progress {
-            out.compacted.push((revision, hash));
+        if let CompactionProgress::Finished { revision, hash, rows } = progress {
+            out.compacted.push(Compacted { revision, hash, rows });
         }
         self.commits.compaction_progress(progress);
     }

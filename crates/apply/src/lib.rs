@@ -25,8 +25,8 @@ pub use applier::{Applier, Options, RestoreError};
 pub use compactor::AutoCompaction;
 pub use execute::is_supported;
 pub use message::{
-    Alarm, Answer, Command, Input, LeaseTtl, OpOutcome, Outcome, Output, RangeOutcome, Reply,
-    SnapshotView, TxnOutcome,
+    Alarm, Answer, Command, Compacted, Input, LeaseTtl, OpOutcome, Outcome, Output, RangeOutcome,
+    Reply, SnapshotView, TxnOutcome,
 };
 pub use stats::{OPS, Stats};
 pub use txn::{evaluate_read_only, is_read_only, is_serializable};

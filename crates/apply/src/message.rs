@@ -96,6 +96,17 @@ pub struct SnapshotView {
     pub tx: Arc<bolt::ReadTx>,
 }
 
+/// A compaction whose last row was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// The compact revision that was asked for.
+    pub revision: i64,
+    /// Its hash, if it is known.
+    pub hash: Option<mvcc::KvHash>,
+    /// How many rows it has removed.
+    pub rows: u64,
+}
+
 /// What applying gives back, collected over a batch and handed on at once.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -115,8 +126,8 @@ pub struct Output {
     pub snapshot: Option<raft::Snapshot>,
     /// A frozen batch for the commit thread.
     pub commit: Option<backend::Batch>,
-    /// Compactions whose last row was removed: the revision, and the hash if it is known.
-    pub compacted: Vec<(i64, Option<mvcc::KvHash>)>,
+    /// Compactions whose last row was removed.
+    pub compacted: Vec<Compacted>,
     /// TTLs of leases granted, in seconds.
     pub granted_ttls: Vec<i64>,
     /// The commit thread shall rewrite the file after the batch, if there is one.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where `server` and the simulator take the time from, to hand it to the core as an argument.
-pub trait Clock: Clone + Send + Sync + 'static {
+pub trait Clock: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// Time since an origin of the clock's choice; never goes back.
     fn now_mono(&self) -> Duration;
     /// Time since the Unix epoch; may jump.

@@ -22,6 +22,9 @@ use crate::options::{Options, Refusal, Request};
 /// Go's exit code for a command line that can't be parsed.
 const EXIT_USAGE: u8 = 2;
 
+/// The code of a Go program that panicked.
+const EXIT_PANIC: i32 = 2;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_else(|| "etcd".to_owned());
@@ -60,6 +63,7 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
         eprintln!("cannot open the log: {err}");
         return ExitCode::FAILURE;
     }
+    end_on_panic();
     for warning in &options.warnings {
         let (message, variable) = warning.split_once('\0').unwrap_or((warning, ""));
         warn!("environment-variable" = variable, "{message}");
@@ -93,4 +97,20 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
     notify::stopping();
     member.stop();
     signal.raise()
+}
+
+/// A broken invariant goes into the log with all else, and ends the process whichever thread finds
+/// it: with the code that Go's programs have then.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        let thread = std::thread::current();
+        error!(
+            level = "panic",
+            thread = thread.name().unwrap_or("unnamed"),
+            stacktrace = %backtrace,
+            "{panic}"
+        );
+        std::process::exit(EXIT_PANIC);
+    }));
 }

@@ -35,6 +35,8 @@ pub enum CompactionProgress {
         revision: i64,
         /// Its hash, `None` if the compaction before was not finished when it was asked for.
         hash: Option<KvHash>,
+        /// How many rows it has removed since it was asked for or since the start.
+        rows: u64,
     },
 }
 
@@ -79,6 +81,7 @@ struct RowWalk {
     /// Whether any revision up to the end stays.
     kept: bool,
     hasher: Hasher,
+    rows_removed: u64,
 }
 
 /// The revisions that go: collected in the order of keys, asked for in the order of revisions. They
@@ -121,8 +124,8 @@ impl Compactor {
             }
             Phase::Rows(walk) => {
                 if walk.step(reader, backend, batch_limit.max(1))? {
-                    let hash = walk.hasher.finish();
-                    return Ok(self.finish(reader, backend, job, hash));
+                    let (hash, rows) = (walk.hasher.finish(), walk.rows_removed);
+                    return Ok(self.finish(reader, backend, job, hash, rows));
                 }
                 None
             }
@@ -139,6 +142,7 @@ impl Compactor {
         backend: &mut Backend,
         job: Job,
         hash: KvHash,
+        rows: u64,
     ) -> CompactionProgress {
         put_compact_mark(backend, FINISHED_COMPACT, job.revision);
         self.finished = Some(job.revision);
@@ -151,7 +155,7 @@ impl Compactor {
             let surplus = hashes.len().saturating_sub(HASHES_MAX);
             hashes.drain(..surplus);
         }
-        CompactionProgress::Finished { revision: job.revision, hash }
+        CompactionProgress::Finished { revision: job.revision, hash, rows }
     }
 }
 
@@ -174,6 +178,7 @@ impl Phase {
             removed,
             kept,
             hasher: Hasher::new(job.compact_before, job.revision),
+            rows_removed: 0,
         })
     }
 }
@@ -218,6 +223,7 @@ impl RowWalk {
         for key in &gone {
             writer.delete(Bucket::Key, key);
         }
+        self.rows_removed += gone.len() as u64;
         Ok(rows < batch_limit)
     }
 

@@ -593,6 +593,7 @@ impl Desk {
             .extract_if(|_, batch| batch.deadline.is_some_and(|deadline| deadline <= now))
             .collect();
         for (_, batch) in expired {
+            self.link.metrics.server_slow_read_indexes_total.inc();
             self.link.metrics.server_read_indexes_failed_total.inc();
             self.refuse_reads(batch, Error::Timeout);
         }

@@ -38,8 +38,13 @@ pub(crate) struct Loaded<D: Disk> {
     pub(crate) snapshot_index: u64,
 }
 
-/// Opens or makes the directory.
-pub(crate) fn load<D: Disk>(disk: &D, config: &Config) -> Result<Loaded<D>, StartError> {
+/// Opens or makes the directory. The database may be reached through a disk of its own, since
+/// another thread will write to it.
+pub(crate) fn load<D: Disk>(
+    disk: &D,
+    backend_disk: &D,
+    config: &Config,
+) -> Result<Loaded<D>, StartError> {
     let member_dir = config.data_dir().join("member");
     let snap_dir = member_dir.join("snap");
     let wal_dir = config.wal_dir.clone().unwrap_or_else(|| member_dir.join("wal"));
@@ -54,7 +59,7 @@ pub(crate) fn load<D: Disk>(disk: &D, config: &Config) -> Result<Loaded<D>, Star
     }
     let has_log = wal::exists(disk, &wal_dir)?;
     let db = snap_dir.join("db");
-    let (mut backend, mut committer) = open_backend(disk, &db, has_log, config)?;
+    let (mut backend, mut committer) = open_backend(backend_disk, &db, has_log, config)?;
     info!(path = %db.display(), "opened backend db");
     info!(index = backend.consistent_index().0, "restore consistentIndex");
     let threshold = config.bootstrap_defrag_threshold_bytes;

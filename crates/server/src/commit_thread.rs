@@ -10,6 +10,7 @@ use rpc::Metrics;
 use tracing::{error, info};
 
 use crate::fatal::fatal;
+use crate::metered_disk::Meter;
 
 /// What the thread is asked to do, in order. At most one batch is on its way at a time, because the
 /// backend freezes no other before it has arrived.
@@ -24,6 +25,7 @@ pub(crate) enum CommitInput {
 /// What the thread owns.
 pub(crate) struct CommitThread<D: Disk, C> {
     pub(crate) committer: Committer<D>,
+    pub(crate) meter: Meter,
     pub(crate) clock: C,
     pub(crate) inputs: Receiver<CommitInput>,
     pub(crate) apply: SyncSender<apply::Input>,
@@ -38,8 +40,7 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
             let done = match input {
                 CommitInput::Commit(batch) => match self.committer.commit(batch) {
                     Ok(done) => {
-                        let seconds = (self.clock.now_mono() - begin).as_secs_f64();
-                        self.metrics.disk_backend_commit_duration_seconds.observe(seconds);
+                        self.measure(self.clock.now_mono() - begin);
                         apply::Input::Committed(done)
                     }
                     Err(err) => fatal("failed to commit the backend", &err),
@@ -51,12 +52,27 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
         }
     }
 
+    /// Merging and splitting pages is one walk here: both of bbolt's parts of it are counted as
+    /// the second one.
+    fn measure(&mut self, took: Duration) {
+        let spent = self.meter.take();
+        let written = spent.writes + spent.syncs;
+        let metrics = &self.metrics;
+        metrics.disk_backend_commit_duration_seconds.observe(took.as_secs_f64());
+        metrics.debugging_disk_backend_commit_write_duration_seconds.observe(written.as_secs_f64());
+        metrics
+            .debugging_disk_backend_commit_spill_duration_seconds
+            .observe(took.saturating_sub(written).as_secs_f64());
+        metrics.debugging_disk_backend_commit_rebalance_duration_seconds.observe(0.0);
+    }
+
     fn defragment(&mut self, begin: Duration) -> Result<Committed, String> {
         info!("starting defragmentation");
         self.metrics.disk_defrag_inflight.set(1);
         let result = self.committer.defrag();
         self.metrics.disk_defrag_inflight.set(0);
         let took = self.clock.now_mono() - begin;
+        self.meter.take();
         self.metrics.disk_backend_defrag_duration_seconds.observe(took.as_secs_f64());
         match result {
             Ok(done) => {

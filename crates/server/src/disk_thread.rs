@@ -13,6 +13,7 @@ use wal::snap::Snapshotter;
 use wal::{SnapshotRecord, Wal};
 
 use crate::fatal::fatal;
+use crate::metered_disk::{Meter, Spent};
 use crate::queues::DISK_BATCH_MAX;
 
 /// A sync that takes longer is worth a warning, as in etcd.
@@ -33,6 +34,7 @@ pub(crate) enum DiskInput {
 /// What the thread owns.
 pub(crate) struct DiskWriter<D: Disk, C> {
     pub(crate) disk: D,
+    pub(crate) meter: Meter,
     pub(crate) log: Wal<D>,
     pub(crate) snapshotter: Snapshotter<D>,
     pub(crate) wal_dir: PathBuf,
@@ -69,6 +71,8 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
             if let Err(err) = self.log.prepare_next() {
                 fatal("failed to prepare the next log segment", &err);
             }
+            // That is nobody's wait.
+            self.meter.take();
         }
         if let Err(err) = self.log.close() {
             fatal("failed to close the log", &err);
@@ -97,14 +101,13 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
 
     fn append(&mut self, persist: Persist) {
         let Persist { hard_state, entries, must_sync, responses } = persist;
-        let begin = self.clock.now_mono();
         let written = self.log.bytes_written();
         if hard_state.is_some() || !entries.is_empty() {
             if let Err(err) = self.log.save(&hard_state.unwrap_or_default(), &entries, must_sync) {
                 fatal("failed to save hard state and entries", &err);
             }
-            let took = self.clock.now_mono() - begin;
-            self.measure(took, must_sync, self.log.bytes_written() - written);
+            let spent = self.meter.take();
+            self.measure(spent, must_sync, self.log.bytes_written() - written);
         }
         if !responses.is_empty() {
             // Consensus may have ended: then nobody waits for this.
@@ -112,16 +115,16 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
         }
     }
 
-    fn measure(&self, took: Duration, was_synced: bool, bytes: u64) {
+    fn measure(&self, spent: Spent, was_synced: bool, bytes: u64) {
         self.metrics.disk_wal_write_bytes_total.add(bytes as i64);
-        self.metrics.disk_wal_write_duration_seconds.observe(took.as_secs_f64());
+        self.metrics.disk_wal_write_duration_seconds.observe(spent.writes.as_secs_f64());
         if !was_synced {
             return;
         }
-        self.metrics.disk_wal_fsync_duration_seconds.observe(took.as_secs_f64());
-        if took > SLOW_SYNC {
+        self.metrics.disk_wal_fsync_duration_seconds.observe(spent.syncs.as_secs_f64());
+        if spent.syncs > SLOW_SYNC {
             warn!(
-                took = format!("{took:?}"),
+                took = format!("{:?}", spent.syncs),
                 "expected-duration" = format!("{SLOW_SYNC:?}"),
                 "slow fdatasync"
             );
@@ -131,9 +134,14 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
     /// The file first, then its record: a record without a file could not be opened.
     fn save_snapshot(&mut self, snapshot: &raft::Snapshot) {
         let begin = self.clock.now_mono();
+        self.meter.take();
         if let Err(err) = self.snapshotter.save(snapshot) {
             fatal("failed to save snapshot", &err);
         }
+        let (took, spent) = (self.clock.now_mono() - begin, self.meter.take());
+        let marshalling = took.saturating_sub(spent.writes + spent.syncs).as_secs_f64();
+        self.metrics.debugging_snap_save_marshalling_duration_seconds.observe(marshalling);
+        self.metrics.snap_fsync_duration_seconds.observe(spent.syncs.as_secs_f64());
         let metadata = &snapshot.metadata;
         let record = SnapshotRecord {
             index: metadata.index,
@@ -144,6 +152,7 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
             fatal("failed to record snapshot", &err);
         }
         self.log.release(metadata.index);
+        self.meter.take();
         let seconds = (self.clock.now_mono() - begin).as_secs_f64();
         self.metrics.debugging_snap_save_total_duration_seconds.observe(seconds);
         info!("snapshot-index" = metadata.index, "saved snapshot");

@@ -25,6 +25,7 @@ mod fatal;
 mod listen;
 pub mod log;
 mod member;
+mod metered_disk;
 mod publish;
 mod queues;
 mod url;

@@ -255,8 +255,9 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => value.clone_into(&mut self.message),
-            // zap's level above error, which tracing does not have.
+            // zap's levels above error, which tracing does not have.
             "level" if value == "fatal" => self.level = Some("fatal"),
+            "level" if value == "panic" => self.level = Some("panic"),
             _ => {
                 self.key(field);
                 quote(&mut self.rest, value);

@@ -21,6 +21,7 @@ use crate::error::StartError;
 use crate::fatal::fatal;
 use crate::listen::{self, Listener, Role, Stopper};
 use crate::log::List;
+use crate::metered_disk::MeteredDisk;
 use crate::publish::Publisher;
 use crate::queues::{APPLY_INPUTS_MAX, CONSENSUS_EVENTS_MAX, WATCH_INPUTS_MAX};
 use crate::watch_thread::WatchThread;
@@ -74,7 +75,9 @@ impl Member {
             .filter(|(_, role)| *role == Role::Client)
             .map(|(listener, _)| listener.address())
             .collect();
-        let loaded = boot::load(&OsDisk, config)?;
+        let disks = [(); 2].map(|()| MeteredDisk::new(OsDisk, clock));
+        let [log_disk, backend_disk] = &disks;
+        let loaded = boot::load(log_disk, backend_disk, config)?;
         let cluster_id = loaded.cluster.id();
         let state = Arc::new(State::new(cluster_id, loaded.member_id, ETCD_VERSION));
         let metrics = Arc::new(Metrics::new());
@@ -96,7 +99,7 @@ impl Member {
             "starting etcd server"
         );
         announce::serving(config, loaded.member_id);
-        let threads = Threads::start(config, clock, loaded, publisher)?;
+        let threads = Threads::start(config, clock, disks, loaded, publisher)?;
         if became_ready.recv().is_err() {
             return Err(StartError::Log("the member stopped before it was ready".to_owned()));
         }
@@ -154,7 +157,8 @@ impl Threads {
     fn start(
         config: &Config,
         clock: OsClock,
-        loaded: Loaded<OsDisk>,
+        [log_disk, backend_disk]: [MeteredDisk<OsDisk, OsClock>; 2],
+        loaded: Loaded<MeteredDisk<OsDisk, OsClock>>,
         publisher: Publisher,
     ) -> Result<Self, StartError> {
         let (state, metrics) = (Arc::clone(&publisher.state), Arc::clone(&publisher.metrics));
@@ -210,7 +214,8 @@ impl Threads {
             metrics: Arc::clone(&metrics),
         };
         let disk_thread = DiskWriter {
-            disk: OsDisk,
+            meter: log_disk.meter(),
+            disk: log_disk,
             log,
             snapshotter,
             wal_dir,
@@ -235,6 +240,7 @@ impl Threads {
         };
         let commit_thread = CommitThread {
             committer,
+            meter: backend_disk.meter(),
             clock,
             inputs: commit_inputs,
             apply: apply.clone(),

@@ -90,7 +90,8 @@ impl Publisher {
         for ttl in out.granted_ttls.drain(..) {
             self.metrics.debugging_lease_ttl_total.observe(ttl as f64);
         }
-        for (revision, hash) in out.compacted.drain(..) {
+        for apply::Compacted { revision, hash, rows } in out.compacted.drain(..) {
+            self.metrics.debugging_mvcc_db_compaction_keys_total.inc_by(rows);
             let took = now.saturating_sub(self.compaction_began.take().unwrap_or(now));
             self.metrics.debugging_mvcc_db_compaction_last.set(wall.as_secs() as i64);
             self.metrics

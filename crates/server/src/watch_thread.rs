@@ -45,8 +45,12 @@ impl<C: Clock> WatchThread<C> {
                 fatal("failed to read the store for watchers", &err);
             }
             self.hub.tick(now, &mut responses);
-            self.measure(&responses);
-            self.deliver(&mut responses);
+            if !responses.is_empty() {
+                let sent = Sent::count(&responses);
+                self.deliver(&mut responses);
+                self.measure(&sent, self.clock.now_mono() - now);
+            }
+            self.publish();
         }
     }
 
@@ -65,22 +69,35 @@ impl<C: Clock> WatchThread<C> {
         }
     }
 
-    fn measure(&self, responses: &[Response]) {
+    fn publish(&self) {
         let stats = self.hub.stats();
         self.metrics.debugging_mvcc_watch_stream_total.set(stats.streams as i64);
         self.metrics.debugging_mvcc_watcher_total.set(stats.watchers as i64);
         self.metrics.debugging_mvcc_slow_watcher_total.set(stats.slow_watchers as i64);
-        let events = responses.iter().map(|response| match &response.kind {
-            Kind::Events { events, .. } => events.len() as u64,
-            _ => 0,
-        });
-        self.metrics.debugging_mvcc_events_total.inc_by(events.sum());
+    }
+
+    /// etcd measures each message; here all of a turn go out together.
+    fn measure(&self, sent: &Sent, took: Duration) {
+        let metrics = &self.metrics;
+        metrics.debugging_mvcc_events_total.inc_by(sent.events);
+        let seconds = took.as_secs_f64();
+        if sent.event_messages > 0 {
+            metrics.debugging_server_watch_send_loop_watch_stream_duration_seconds.observe(seconds);
+            metrics
+                .debugging_server_watch_send_loop_watch_stream_duration_per_event_seconds
+                .observe(seconds / sent.events.max(1) as f64);
+        }
+        if sent.controls > 0 {
+            metrics
+                .debugging_server_watch_send_loop_control_stream_duration_seconds
+                .observe(seconds);
+        }
+        if sent.progress > 0 {
+            metrics.debugging_server_watch_send_loop_progress_duration_seconds.observe(seconds);
+        }
     }
 
     fn deliver(&self, responses: &mut Vec<Response>) {
-        if responses.is_empty() {
-            return;
-        }
         let mut by_core: Vec<Vec<Response>> = Vec::new();
         by_core.resize_with(self.inboxes.len(), Vec::new);
         for response in responses.drain(..) {
@@ -93,5 +110,31 @@ impl<C: Clock> WatchThread<C> {
                 inbox.push(Delivery::Watch(responses));
             }
         }
+    }
+}
+
+/// What a turn sends.
+#[derive(Default)]
+struct Sent {
+    events: u64,
+    event_messages: u64,
+    progress: u64,
+    controls: u64,
+}
+
+impl Sent {
+    fn count(responses: &[Response]) -> Self {
+        let mut sent = Self::default();
+        for response in responses {
+            match &response.kind {
+                Kind::Events { events, .. } => {
+                    sent.event_messages += 1;
+                    sent.events += events.len() as u64;
+                }
+                Kind::Progress => sent.progress += 1,
+                _ => sent.controls += 1,
+            }
+        }
+        sent
     }
 }

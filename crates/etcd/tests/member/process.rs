@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
+use api::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -410,6 +411,40 @@ fn metrics_have_etcds_names_and_count() {
     };
     let missing: Vec<&&str> = ETCD_NAMES.iter().filter(is_missing).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn metrics_tell_of_background_work() {
+    let scratch = Scratch::new("background");
+    let server = Launch::new(&scratch.data()).flags(&["--snapshot-count=10"]).start();
+    let client = server.client();
+    let grant = pb::LeaseGrantRequest { ttl: 600, id: 7 };
+    client.call::<pb::LeaseGrantResponse>("Lease/LeaseGrant", &grant).expect("grant");
+    let mut revision = 0;
+    for _ in 0..30 {
+        revision = client.put(b"k", b"v").expect("put");
+    }
+    let compact = pb::CompactionRequest { revision, physical: true };
+    client.call::<pb::CompactionResponse>("KV/Compact", &compact).expect("compact");
+    let metrics = server.metrics();
+    for (name, value) in [
+        ("etcd_debugging_lease_ttl_total_sum", 600.0),
+        ("etcd_debugging_mvcc_db_compaction_keys_total", 29.0),
+        ("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds_count", 1.0),
+    ] {
+        assert_eq!(metrics.get(name), Some(&value), "{name}");
+    }
+    // A physical compaction answers when the backend has been committed.
+    for name in [
+        "etcd_disk_backend_commit_duration_seconds_count",
+        "etcd_debugging_disk_backend_commit_write_duration_seconds_sum",
+        "etcd_debugging_disk_backend_commit_spill_duration_seconds_sum",
+        "etcd_disk_wal_fsync_duration_seconds_sum",
+        "etcd_disk_wal_write_duration_seconds_sum",
+        "etcd_debugging_mvcc_db_compaction_last",
+    ] {
+        assert!(metrics.get(name).is_some_and(|&value| value > 0.0), "{name}");
+    }
 }
 
 /// What a member shows from the beginning, without the names of the v2 store.

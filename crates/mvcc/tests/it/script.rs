@@ -192,7 +192,7 @@ impl World {
             return;
         }
         for progress in member.compact_all(1000) {
-            if let CompactionProgress::Finished { revision, hash } = progress {
+            if let CompactionProgress::Finished { revision, hash, .. } = progress {
                 let _ = writeln!(said, "finished {revision}, {hash:?}");
             }
         }

@@ -214,7 +214,7 @@ impl Pair {
     fn compaction_steps(&mut self, limit: usize, steps: usize) {
         for _ in 0..steps {
             let step = self.member.store.compaction_step(&mut self.member.backend, limit);
-            if let CompactionProgress::Finished { revision, hash } = step.expect("well") {
+            if let CompactionProgress::Finished { revision, hash, .. } = step.expect("well") {
                 self.finished(revision, hash);
             }
         }
