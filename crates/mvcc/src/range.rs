@@ -82,6 +82,13 @@ struct Item {
     row: Bytes,
 }
 
+impl Item {
+    fn new(args: &RangeArgs<'_>, key: &[u8], found: Found) -> Self {
+        let row = if args.is_from_index() { index_row(key, &found) } else { Bytes::new() };
+        Self { found, row }
+    }
+}
+
 impl RangeArgs<'_> {
     /// The revision to read at, if the answer can be given.
     fn revision_at(&self, current: i64, compact: i64) -> Result<i64, Error> {
@@ -162,7 +169,7 @@ impl View<'_> {
         Ok(result)
     }
 
-    /// Reads rows of `args`' range in key order, without counting what lies behind the limit.
+    /// Reads the next rows of `args`' range, without counting what lies behind the limit.
     pub(crate) fn range_chunk(
         &self,
         args: &RangeArgs<'_>,
@@ -175,14 +182,19 @@ impl View<'_> {
         };
         let mut cursor = Cursor::default();
         let mut rows = Rows::default();
+        let mut items = Vec::new();
         let limit = args.limit();
         while !cursor.is_done() && chunk.next.is_none() {
             let keys_max = WALK_KEYS.min((limit - chunk.rows).saturating_add(1));
             let index = self.shared.index.read();
             index.walk(&span, &mut cursor, at, keys_max, |key, found| {
                 if chunk.rows < limit {
-                    rows.push(args, key, &found);
                     chunk.rows += 1;
+                    if args.in_key_order() {
+                        rows.push(args, key, &found);
+                    } else {
+                        items.push(Item::new(args, key, found));
+                    }
                 } else if chunk.next.is_none() {
                     chunk.next = Some(key.to_vec());
                 }
@@ -190,6 +202,8 @@ impl View<'_> {
             drop(index);
             rows.send(args, self.backend, sink)?;
         }
+        self.sort(args, &mut items)?;
+        self.send_items(args, &items, sink)?;
         Ok(chunk)
     }
 
@@ -259,22 +273,35 @@ impl View<'_> {
         self.walk(span, at, |key, found| {
             result.count += 1;
             if items.len() < fetch_limit && args.passes(&found) {
-                let row = if args.is_from_index() { index_row(key, &found) } else { Bytes::new() };
-                items.push(Item { found, row });
+                items.push(Item::new(args, key, found));
             }
         });
-        if args.sort_target == SortTarget::Value {
-            self.fetch(&mut items)?;
-        }
-        sort(&mut items, args);
+        self.sort(args, &mut items)?;
         if items.len() > args.limit() {
             items.truncate(args.limit());
             result.more = true;
         }
+        self.send_items(args, &items, sink)
+    }
+
+    fn sort(&self, args: &RangeArgs<'_>, items: &mut [Item]) -> Result<(), Error> {
+        if args.sort_target == SortTarget::Value {
+            self.fetch(items)?;
+        }
+        sort(items, args);
+        Ok(())
+    }
+
+    fn send_items(
+        &self,
+        args: &RangeArgs<'_>,
+        items: &[Item],
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Error> {
         if args.is_from_index() {
             items.iter().for_each(|item| sink(&item.row));
         } else if args.sort_target == SortTarget::Value {
-            for item in &items {
+            for item in items {
                 send_row(args, &item.row, sink)?;
             }
         } else {

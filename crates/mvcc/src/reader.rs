@@ -51,9 +51,10 @@ impl Reader {
         self.view().range(args, &mut sink)
     }
 
-    /// Reads one chunk of a range stream: up to `args.limit` rows in key order, with `args.key`
+    /// Reads one chunk of a range stream: the next `args.limit` rows in key order, with `args.key`
     /// where the chunk starts, and `args.revision` pinned by the caller after the first chunk.
-    /// Sort, filters and `count_only` are not looked at. Nothing behind the chunk is counted.
+    /// A sort orders the rows within the chunk. Filters and `count_only` are not looked at.
+    /// Nothing behind the chunk is counted.
     ///
     /// # Errors
     /// As [`Reader::range`].

@@ -7,7 +7,7 @@ use api::request::{DeleteRangeRequestRef, PutRequestRef, RangeRequestRef};
 use api::response::{RangeResponseRef, RangeStreamResponseRef};
 use api::wire::{DecodeError, Encode as _};
 use api::{Error, Status};
-use mvcc::{RangeArgs, SortOrder, SortTarget};
+use mvcc::{RangeArgs, RangeResult, SortOrder, SortTarget};
 use tokio::time::Instant;
 
 use super::{Result, decode, refuse_learner, store_error, unary_too_large};
@@ -101,12 +101,15 @@ pub(crate) struct RangeStream {
     revision: i64,
     keys_only: bool,
     count_only: bool,
+    /// What each chunk is sorted by.
+    sort_target: SortTarget,
     /// Rows that may still be sent.
     left: usize,
     chunk_rows: usize,
-    /// Keys in the whole range, known from the first chunk.
-    count: Option<i64>,
-    header_revision: i64,
+    /// Rows that are sent.
+    count: usize,
+    /// The current revision as of the first chunk.
+    header_revision: Option<i64>,
     rows: Vec<bytes::Bytes>,
 }
 
@@ -118,7 +121,7 @@ pub(crate) fn range_stream(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> 
     let range = RangeRequestRef::decode(request).map_err(undecodable)?;
     refuse_learner(desk)?;
     check_range(&range)?;
-    // What is sorted by says nothing without an order, and key order is how rows come anyway.
+    // A target without an order is let through, and orders each chunk.
     let is_sorted = range.sort_order == SortOrder::Descend as i32
         || (range.sort_order == SortOrder::Ascend as i32
             && range.sort_target != SortTarget::Key as i32);
@@ -149,10 +152,11 @@ pub(crate) fn serve_range_stream(request: &[u8]) -> Result<Next> {
         revision: range.revision,
         keys_only: range.keys_only,
         count_only: range.count_only,
+        sort_target: SortTarget::try_from(range.sort_target).unwrap_or_default(),
         left: usize::try_from(range.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX),
         chunk_rows: CHUNK_ROWS,
-        count: None,
-        header_revision: 0,
+        count: 0,
+        header_revision: None,
         rows: Vec::new(),
     }))))
 }
@@ -172,38 +176,41 @@ impl RangeStream {
             limit: i64::try_from(self.chunk_rows.min(self.left)).unwrap_or(i64::MAX),
             revision: self.revision,
             keys_only: self.keys_only,
+            // DIFF(etcd): there, what a chunk's sort leaves last decides where the next one begins,
+            // and rows are left out or sent twice.
+            sort_target: self.sort_target,
             ..RangeArgs::default()
         };
-        let result = desk
+        let chunk = desk
             .link
             .reader
-            .range(&args, |row| rows.push(bytes::Bytes::copy_from_slice(row)))
+            .range_chunk(&args, |row| rows.push(bytes::Bytes::copy_from_slice(row)))
             .map_err(|error| store_error(&error))?;
-        if self.count.is_none() {
-            self.count = Some(result.count);
-            self.header_revision = result.revision;
-            if self.revision <= 0 {
-                self.revision = result.revision;
+        let header_revision = *self.header_revision.get_or_insert(chunk.revision);
+        if self.revision <= 0 {
+            self.revision = header_revision;
+        }
+        self.count += chunk.rows;
+        self.left -= chunk.rows.min(self.left);
+        self.adapt(desk.link.limits.max_request_bytes);
+        let more = chunk.next.is_some();
+        let is_last = !more || self.left == 0;
+        self.key = chunk.next.unwrap_or_default();
+        let mut response = RangeResponseRef { kvs: &self.rows, ..RangeResponseRef::default() };
+        if is_last {
+            response.header = Some(desk.header(header_revision));
+            response.more = more;
+            response.count = i64::try_from(self.count).unwrap_or(i64::MAX);
+            if more {
+                response.count += self.count_range(desk)?.count;
             }
         }
-        self.left -= self.rows.len().min(self.left);
-        self.adapt(desk.link.limits.max_request_bytes);
-        // Without a range the one key is all there is, although its successor could be asked for.
-        let is_last = !result.more || self.left == 0 || self.rows.is_empty();
-        if !is_last {
-            self.move_on()?;
-        }
-        let response = RangeResponseRef {
-            header: is_last.then(|| desk.header(self.header_revision)),
-            kvs: &self.rows,
-            more: is_last && result.more,
-            count: if is_last { self.count.unwrap_or_default() } else { 0 },
-        };
         self.send(desk, response)?;
         Ok(is_last)
     }
 
-    fn count_only(&self, desk: &mut Desk) -> Result<bool> {
+    /// Counts the keys from `key` on.
+    fn count_range(&self, desk: &Desk) -> Result<RangeResult> {
         let args = RangeArgs {
             key: &self.key,
             range_end: &self.range_end,
@@ -211,7 +218,11 @@ impl RangeStream {
             count_only: true,
             ..RangeArgs::default()
         };
-        let result = desk.link.reader.range(&args, |_| ()).map_err(|error| store_error(&error))?;
+        desk.link.reader.range(&args, |_| ()).map_err(|error| store_error(&error))
+    }
+
+    fn count_only(&self, desk: &mut Desk) -> Result<bool> {
+        let result = self.count_range(desk)?;
         let response = RangeResponseRef {
             header: Some(desk.header(result.revision)),
             count: result.count,
@@ -239,16 +250,6 @@ impl RangeStream {
         } else if bytes > max_request_bytes.saturating_mul(2) {
             self.chunk_rows = (self.chunk_rows / 2).max(1);
         }
-    }
-
-    /// The next chunk begins behind the last row's key.
-    fn move_on(&mut self) -> Result<()> {
-        let Some(row) = self.rows.last() else { return Ok(()) };
-        let row = api::key_value::KeyValueRef::decode(row).map_err(undecodable)?;
-        self.key.clear();
-        self.key.extend_from_slice(row.key);
-        self.key.push(0);
-        Ok(())
     }
 }
 

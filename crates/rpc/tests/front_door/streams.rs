@@ -294,15 +294,46 @@ async fn a_range_stream_equals_a_range() {
     let by_value = pb::RangeRequest { sort_order: 1, sort_target: 4, ..sorted };
     let refused = client.call("/etcdserverpb.KV/RangeStream", &by_value).await;
     assert_eq!(refused.error(), "12 RangeStream does not support custom sort orders");
-    let without_order = pb::RangeRequest { key: "k00".into(), sort_order: 0, ..by_value };
-    let mut stream = client.open("/etcdserverpb.KV/RangeStream", &[]).await;
-    stream.send(&without_order);
-    stream.half_close();
-    let chunk = stream.next::<pb::RangeStreamResponse>().await.expect("rows in key order");
-    assert_eq!(chunk.range_response.expect("a chunk").kvs.len(), 1);
     let filtered = pb::RangeRequest { key: "k".into(), min_mod_revision: 2, ..Default::default() };
     let refused = client.call("/etcdserverpb.KV/RangeStream", &filtered).await;
     assert_eq!(refused.error(), "12 RangeStream does not support revision filters");
+}
+
+#[tokio::test]
+async fn a_target_without_an_order_sorts_each_chunk_of_a_range_stream() {
+    let member = Member::start();
+    let client = Client::connect(member.address).await;
+    for n in 0..25 {
+        put(&client, &format!("k{n:02}"), &format!("{}", 99 - n)).await;
+    }
+    let by_value = pb::RangeRequest {
+        key: "k".into(),
+        range_end: "l".into(),
+        sort_target: pb::range_request::SortTarget::Value as i32,
+        ..Default::default()
+    };
+    for (limit, keys_only) in [(0, false), (0, true), (8, false)] {
+        let request = pb::RangeRequest { limit, keys_only, ..by_value.clone() };
+        let mut stream = client.open("/etcdserverpb.KV/RangeStream", &[]).await;
+        stream.send(&request);
+        stream.half_close();
+        let mut chunks = Vec::new();
+        let mut count = 0;
+        while let Ok(chunk) = stream.next::<pb::RangeStreamResponse>().await {
+            let chunk = chunk.range_response.expect("a chunk");
+            assert!(chunk.kvs.iter().all(|kv| kv.value.is_empty() == keys_only));
+            let keys = chunk.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());
+            chunks.push(keys.collect::<Vec<_>>());
+            count = chunk.count;
+        }
+        let descending = |from, to| (from..to).rev().map(|n| format!("k{n:02}")).collect();
+        let expected: Vec<Vec<_>> = if limit > 0 {
+            vec![descending(0, limit)]
+        } else {
+            vec![descending(0, 10), descending(10, 25)]
+        };
+        assert_eq!((chunks, count), (expected, 25), "{limit} {keys_only}");
+    }
 }
 
 #[tokio::test]
