@@ -314,12 +314,16 @@ fn to_config(values: &Values) -> Result<Config, String> {
         auto_compaction: auto_compaction(values)?,
         compaction_batch_limit: values.number::<u32>("compaction-batch-limit")?.max(1) as usize,
         compaction_sleep_interval: values.duration("compaction-sleep-interval"),
-        watch_progress_notify_interval: values.duration("watch-progress-notify-interval"),
         warning_unary_request_duration: values.duration("warning-unary-request-duration"),
         warning_apply_duration: values.duration("warning-apply-duration"),
         unsafe_no_fsync: values.is_on("unsafe-no-fsync"),
         ..Config::default()
     };
+    // 0 is no interval: etcd's flag is 0 unless it is given, and means ten minutes.
+    let interval = values.duration("watch-progress-notify-interval");
+    if !interval.is_zero() {
+        config.watch_progress_notify_interval = interval;
+    }
     let interval = values.duration("backend-batch-interval");
     if !interval.is_zero() {
         config.backend_batch_interval = interval;
@@ -396,6 +400,17 @@ mod tests {
         let options = run("", &[]).expect("options");
         assert_eq!(options.config, Config::default());
         assert_eq!(options.invalid, None);
+    }
+
+    #[test]
+    fn no_progress_interval_is_the_default_one() {
+        for line in ["0", "0s", "-1s"] {
+            let line = format!("--watch-progress-notify-interval={line}");
+            let options = run(&line, &[]).expect("options");
+            assert_eq!(options.config, Config::default(), "{line}");
+        }
+        let options = run("--watch-progress-notify-interval=1s", &[]).expect("options");
+        assert_eq!(options.config.watch_progress_notify_interval, Duration::from_secs(1));
     }
 
     #[test]
