@@ -1,5 +1,7 @@
 //! The interface: events go in by method, work comes out in a [`Ready`].
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::confchange::ConfChangeError;
@@ -13,11 +15,11 @@ use crate::pb::{
     ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, HardState, Message,
     MessageType, Snapshot,
 };
-use crate::raft::{EntrySizes, Raft, SoftState};
+use crate::raft::{EntrySizes, Raft, SoftState, StateType};
 use crate::read_only::ReadState;
 use crate::status::{BasicStatus, Status};
 use crate::storage::Storage;
-use crate::tracker::Progress;
+use crate::tracker::{Progress, ProgressMap};
 
 /// Work for the user of a [`RawNode`].
 ///
@@ -502,18 +504,14 @@ impl<S: Storage> RawNode<S> {
         }
     }
 
-    /// This member's state with its view of the others.
-    pub fn status(&self) -> Status {
-        let mut status = Status {
-            basic: self.basic_status(),
-            config: self.raft.trk.config.clone(),
-            progress: Vec::new(),
+    /// This member's state with its view of the others, without allocating.
+    pub fn status(&self) -> Status<'_> {
+        let basic = self.basic_status();
+        let progress = match basic.soft_state.raft_state {
+            StateType::Leader => Cow::Borrowed(&self.raft.trk.progress),
+            _ => Cow::Owned(ProgressMap::default()),
         };
-        if status.is_leader() {
-            let progress = self.raft.trk.progress.iter();
-            status.progress = progress.map(|(id, progress)| (id, progress.clone())).collect();
-        }
-        status
+        Status { basic, config: Cow::Borrowed(&self.raft.trk.config), progress }
     }
 
     /// Visits the progress of each member in the order of ids, without allocating.

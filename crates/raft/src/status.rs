@@ -1,10 +1,11 @@
 //! What a member knows of itself and, leading, of the others.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::pb::HardState;
 use crate::raft::{SoftState, StateType};
-use crate::tracker::{Config, Progress};
+use crate::tracker::{Config, ProgressMap};
 
 /// The state of a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,26 +22,36 @@ pub struct BasicStatus {
     pub lead_transferee: u64,
 }
 
-/// The state of a member with its view of the cluster.
+/// The state of a member with its view of the cluster. It borrows from the member and so costs nothing;
+/// [`into_owned`](Self::into_owned) makes a copy to keep.
 #[derive(Clone, Debug)]
-pub struct Status {
+pub struct Status<'a> {
     /// Of itself.
     pub basic: BasicStatus,
     /// The configuration in force.
-    pub config: Config,
-    /// Of each member by id, on the leader only.
-    pub progress: Vec<(u64, Progress)>,
+    pub config: Cow<'a, Config>,
+    /// Of each member, on the leader only; else empty.
+    pub progress: Cow<'a, ProgressMap>,
 }
 
-impl Status {
+impl Status<'_> {
     /// Whether the member leads.
     pub fn is_leader(&self) -> bool {
         self.basic.soft_state.raft_state == StateType::Leader
     }
+
+    /// A copy that borrows from nothing.
+    pub fn into_owned(self) -> Status<'static> {
+        Status {
+            basic: self.basic,
+            config: Cow::Owned(self.config.into_owned()),
+            progress: Cow::Owned(self.progress.into_owned()),
+        }
+    }
 }
 
-impl fmt::Display for Status {
-    /// JSON, as etcd prints it.
+impl fmt::Display for Status<'_> {
+    /// JSON, as etcd prints it, with the members in the order of their ids.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BasicStatus { id, hard_state, soft_state, applied, lead_transferee } = &self.basic;
         write!(

@@ -6,7 +6,7 @@ use super::Finding;
 const RANKS: &[&[&str]] = &[
     &["env", "api"],
     &["http2", "raft"],
-    &["bolt", "wal"],
+    &["bolt", "raft-node", "wal"],
     &["backend"],
     &["mvcc", "lease", "cluster"],
     &["apply"],

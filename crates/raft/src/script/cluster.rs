@@ -231,9 +231,8 @@ impl Cluster {
 
     pub(super) fn status(&mut self, id: u64) -> Result<(), Failure> {
         let status = self.member(id)?.node.status();
-        for (id, progress) in &status.progress {
-            self.output.write(&format!("{id}: {progress}\n"));
-        }
+        let text = status.progress.to_string();
+        self.output.write(&text);
         Ok(())
     }
 
