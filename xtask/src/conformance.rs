@@ -2,7 +2,8 @@
 //!
 //! Every part compares with the real server or is judged by a program that also passes against the real server:
 //! `cli` runs one script of etcdctl and etcdutl commands twice, `client` runs a Go program on etcd's client library,
-//! `rust` one on the crate `etcd-client`, `files` passes data directories between the servers, `bad` sends bad input.
+//! `rust` one on the crate `etcd-client`, `zoo` others in Python, JavaScript and Java, `files` passes data directories
+//! between the servers, `bad` sends bad input.
 
 mod bad;
 mod cli;
@@ -12,6 +13,7 @@ mod normalise;
 pub(crate) mod process;
 mod rust;
 pub(crate) mod tools;
+mod zoo;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 5] = ["cli", "client", "rust", "files", "bad"];
+const PARTS: [&str; 6] = ["cli", "client", "rust", "zoo", "files", "bad"];
 const USAGE: &str =
-    "usage: cargo xtask conformance [--ours PATH] [tools|cli|client|rust|files|bad ...]";
+    "usage: cargo xtask conformance [--ours PATH] [tools|cli|client|rust|zoo|files|bad ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -131,6 +133,7 @@ fn run_parts(
             "cli" => cli::run(tools, &ours, &work, outcome),
             "client" => client::run(tools, &ours, &work, outcome),
             "rust" => rust::run(tools, &ours, &work, outcome),
+            "zoo" => zoo::run(tools, &ours, &work, outcome),
             "files" => files::run(tools, &ours, &work, outcome),
             _ => bad::run(tools, &ours, &work, outcome),
         };
