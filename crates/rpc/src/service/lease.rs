@@ -11,17 +11,12 @@ use prost::Message as _;
 use super::{Result, answer, decode, kv, refuse_learner, unary_too_large};
 use crate::desk::{CallInfo, Desk, Next, ReadOp};
 
-/// The longest time to live that etcd grants, in seconds.
-const TTL_MAX: i64 = 9_000_000_000;
-
-/// `LeaseGrant`: the proposer chooses the id if the client did not.
+/// `LeaseGrant`: the proposer chooses the id if the client did not. A time to live that is too long is refused when the
+/// entry is applied, as etcd does, so that the raft index counts the same.
 pub(crate) fn grant(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
     let mut grant: pb::LeaseGrantRequest = decode(request)?;
     refuse_learner(desk)?;
     kv::check_quota(desk, apply::quota::LEASE_COST)?;
-    if grant.ttl > TTL_MAX {
-        return Err(Error::LeaseTtlTooLarge.into());
-    }
     while grant.id == 0 {
         grant.id = desk.next_lease_id();
     }

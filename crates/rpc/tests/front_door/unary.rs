@@ -212,8 +212,10 @@ async fn leases() {
     let id = response.id;
     let taken = client.call("/etcdserverpb.Lease/LeaseGrant", &grant(id, 100)).await;
     assert_eq!(taken.error(), "9 etcdserver: lease already exists");
+    let (proposals, _) = member.machine.asked();
     let long = client.call("/etcdserverpb.Lease/LeaseGrant", &grant(5, 9_000_000_001)).await;
     assert_eq!(long.error(), "11 etcdserver: too large lease TTL");
+    assert_eq!(member.machine.asked().0, proposals + 1, "etcd proposes it all the same");
 
     let mut attached = put("a", "1");
     attached.lease = id;
