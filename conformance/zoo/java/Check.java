@@ -53,7 +53,7 @@ import java.util.concurrent.atomic.AtomicReference;
  * Arguments: SERVER FOLDER PORT [CASE]. PORT and the one after it must be free.
  */
 public final class Check {
-    private static final long LIMIT = 15;
+    private static final long LIMIT = 60;
     private final Server server;
     private final ManagedChannel channel;
     private final Map<String, Case> cases = new LinkedHashMap<>();
@@ -276,7 +276,7 @@ public final class Check {
 
     private static Stream<WatchRequest, WatchResponse> watch(Channel channel, WatchRequest create) throws Exception {
         Stream<WatchRequest, WatchResponse> stream = new Stream<>();
-        WatchGrpc.newStub(channel).withDeadlineAfter(40, TimeUnit.SECONDS).watch(stream);
+        WatchGrpc.newStub(channel).withDeadlineAfter(2 * LIMIT, TimeUnit.SECONDS).watch(stream);
         stream.send(create);
         WatchResponse created = stream.next();
         equal("created", List.of(created.getCreated(), created.getCanceled()), List.of(true, false));
@@ -315,14 +315,14 @@ public final class Check {
 
     private void concurrentCalls() throws Exception {
         int total = 5000;
-        KVGrpc.KVFutureStub futures = KVGrpc.newFutureStub(channel).withDeadlineAfter(30, TimeUnit.SECONDS);
+        KVGrpc.KVFutureStub futures = KVGrpc.newFutureStub(channel).withDeadlineAfter(LIMIT, TimeUnit.SECONDS);
         List<ListenableFuture<PutResponse>> calls = new ArrayList<>();
         for (int i = 0; i < total; i++) {
             calls.add(futures.put(putRequest("many/" + i, bytes("v"))));
         }
         Set<Long> revisions = new HashSet<>();
         for (ListenableFuture<PutResponse> call : calls) {
-            revisions.add(call.get(30, TimeUnit.SECONDS).getHeader().getRevision());
+            revisions.add(call.get(LIMIT, TimeUnit.SECONDS).getHeader().getRevision());
         }
         equal("revisions", revisions.size(), total);
         RangeResponse answer = kv(channel).range(RangeRequest.newBuilder()
@@ -351,7 +351,7 @@ public final class Check {
 
     private void largeRange() throws Exception {
         int total = 10_000;
-        KVGrpc.KVFutureStub futures = KVGrpc.newFutureStub(channel).withDeadlineAfter(30, TimeUnit.SECONDS);
+        KVGrpc.KVFutureStub futures = KVGrpc.newFutureStub(channel).withDeadlineAfter(LIMIT, TimeUnit.SECONDS);
         List<ListenableFuture<TxnResponse>> txns = new ArrayList<>();
         for (int begin = 0; begin < total; begin += 100) {
             TxnRequest.Builder txn = TxnRequest.newBuilder();
@@ -362,7 +362,7 @@ public final class Check {
             txns.add(futures.txn(txn.build()));
         }
         for (ListenableFuture<TxnResponse> txn : txns) {
-            txn.get(30, TimeUnit.SECONDS);
+            txn.get(LIMIT, TimeUnit.SECONDS);
         }
         RangeRequest all = RangeRequest.newBuilder().setKey(bytes("r/")).setRangeEnd(after("r/")).build();
         RangeResponse part = kv(channel).range(all.toBuilder().setLimit(7).build());
@@ -370,7 +370,7 @@ public final class Check {
         // Several at once, so that answers share the connection's window.
         List<ListenableFuture<RangeResponse>> ranges = List.of(futures.range(all), futures.range(all), futures.range(all));
         for (ListenableFuture<RangeResponse> range : ranges) {
-            RangeResponse answer = range.get(30, TimeUnit.SECONDS);
+            RangeResponse answer = range.get(LIMIT, TimeUnit.SECONDS);
             equal("keys", answer.getKvsCount(), total);
             for (int i = 0; i < total; i++) {
                 String key = String.format("r/%05d", i);
@@ -515,11 +515,13 @@ public final class Check {
         Stream<WatchRequest, WatchResponse> stream = new Stream<>();
         WatchGrpc.newStub(channel).withDeadlineAfter(1, TimeUnit.SECONDS).watch(stream);
         stream.send(create("never", 0, false, false));
-        stream.next();
         long begun = System.nanoTime();
-        late(stream::next);
+        late(() -> {
+            stream.next();
+            return stream.next();
+        });
         long waited = System.nanoTime() - begun;
-        if (waited > TimeUnit.SECONDS.toNanos(5)) {
+        if (waited > TimeUnit.SECONDS.toNanos(10)) {
             throw new AssertionError("ended after " + waited + " ns");
         }
         // Calls that end before, at and after their deadline.
@@ -655,10 +657,10 @@ public final class Check {
                 .keepAliveTime(10, TimeUnit.SECONDS).keepAliveTimeout(10, TimeUnit.SECONDS).build();
             Stream<WatchRequest, WatchResponse> stream = watch(alive, create("ping", 0, false, false));
             int before = proxy.pings.get();
-            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT);
             while (proxy.answers.get() == before) {
                 if (System.nanoTime() > deadline) {
-                    throw new AssertionError("no answered ping in 30 s");
+                    throw new AssertionError("no answered ping in time");
                 }
                 Thread.sleep(20);
             }

@@ -9,7 +9,7 @@ const { setTimeout: sleep } = require('node:timers/promises');
 const { PingProxy, Server } = require('./server.js');
 
 const [BINARY, FOLDER, PORT, PROTO, ...ONLY] = process.argv.slice(2);
-const LIMIT = 15_000;
+const LIMIT = 60_000;
 
 const definition = loader.loadSync(['rpc.proto', 'v3lock.proto', 'health.proto'], {
   includeDirs: [PROTO], keepCase: true, longs: String, enums: String, defaults: true, oneofs: true,
@@ -121,7 +121,7 @@ function after(key) {
 }
 
 async function watcher(on, key, fields = {}) {
-  const stream = new Stream(on.watch.Watch({ deadline: Date.now() + 30_000 }));
+  const stream = new Stream(on.watch.Watch({ deadline: Date.now() + 2 * LIMIT }));
   stream.send({ create_request: { key: bytes(key), ...fields } });
   const created = await stream.next();
   equal('created', [created.created, created.canceled], [true, false]);
@@ -157,7 +157,7 @@ const cases = {
   async 'concurrent calls'(on) {
     const total = 5000;
     const calls = [];
-    for (let i = 0; i < total; i += 1) calls.push(put(on, `many/${i}`, 'v', { limit: 30_000 }));
+    for (let i = 0; i < total; i += 1) calls.push(put(on, `many/${i}`, 'v'));
     const revisions = (await Promise.all(calls)).map((answer) => answer.header.revision);
     equal('revisions', new Set(revisions).size, total);
     equal('count', (await get(on, 'many/', { range_end: after('many/'), count_only: true })).count, String(total));
@@ -189,7 +189,7 @@ const cases = {
       for (let i = begin; i < begin + 100; i += 1) {
         success.push({ request_put: { key: bytes(key(i)), value: value(key(i)) } });
       }
-      txns.push(unary(on.kv, 'Txn', { success }, { limit: 30_000 }));
+      txns.push(unary(on.kv, 'Txn', { success }));
     }
     await Promise.all(txns);
     const range = { range_end: after('r/') };
@@ -301,10 +301,9 @@ const cases = {
   async deadline(on) {
     const stream = new Stream(on.watch.Watch({ deadline: Date.now() + 1000 }));
     stream.send({ create_request: { key: bytes('never') } });
-    await stream.next();
     const begun = Date.now();
-    await late(stream.next());
-    if (Date.now() - begun > 5000) throw new Error(`ended after ${Date.now() - begun} ms`);
+    await late(stream.next().then(() => stream.next()));
+    if (Date.now() - begun > 10_000) throw new Error(`ended after ${Date.now() - begun} ms`);
     // Calls that end before, at and after their deadline.
     const calls = [];
     for (let i = 0; i < 400; i += 1) calls.push(put(on, 'd', Buffer.alloc(1000), { limit: i / 20 }));
@@ -411,9 +410,9 @@ const cases = {
     });
     const stream = await watcher(alive, 'ping');
     const before = proxy.pings;
-    for (const deadline = Date.now() + 20_000; proxy.answers < before + 3; await sleep(50)) {
+    for (const deadline = Date.now() + LIMIT; proxy.answers < before + 3; await sleep(50)) {
       const { pings, answers } = proxy;
-      if (Date.now() > deadline) throw new Error(`${pings - before} pings in 20 s, ${answers - before} answered`);
+      if (Date.now() > deadline) throw new Error(`${pings - before} pings in ${LIMIT} ms, ${answers - before} answered`);
     }
     await put(alive, 'ping', 'v');
     equal('event', (await stream.next()).events[0].kv.value, bytes('v'));

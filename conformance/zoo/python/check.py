@@ -23,7 +23,7 @@ import v3lock_pb2 as lock
 import v3lock_pb2_grpc as lock_grpc
 from server import PingProxy, Server
 
-LIMIT = 15
+LIMIT = 60
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
            ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
            ("grpc.max_reconnect_backoff_ms", 300)]
@@ -55,7 +55,7 @@ class NotYet(Exception):
 class Duplex:
     """A stream of requests that the case writes when it likes, and the answers."""
 
-    def __init__(self, method, timeout=30):
+    def __init__(self, method, timeout=2 * LIMIT):
         self.requests = queue.Queue()
         self.call = method(iter(self.requests.get, None), timeout=timeout)
 
@@ -142,8 +142,8 @@ def case_large_value(stubs):
 
 def case_concurrent_calls(stubs):
     total = 5000
-    calls = [stubs.kv.Put.future(rpc.PutRequest(key=b"many/%04d" % i, value=b"v"), timeout=30) for i in range(total)]
-    equal("revisions", len({call.result(30).header.revision for call in calls}), total)
+    calls = [stubs.kv.Put.future(rpc.PutRequest(key=b"many/%04d" % i, value=b"v"), timeout=LIMIT) for i in range(total)]
+    equal("revisions", len({call.result(LIMIT).header.revision for call in calls}), total)
     equal("count", get(stubs, b"many/", range_end=after(b"many/"), count_only=True).count, total)
 
 
@@ -169,16 +169,16 @@ def case_large_range(stubs):
     for begin in range(0, total, 100):
         puts = [rpc.RequestOp(request_put=rpc.PutRequest(key=b"r/%05d" % i, value=b"%05d" % i * (size // 5)))
                 for i in range(begin, begin + 100)]
-        calls.append(stubs.kv.Txn.future(rpc.TxnRequest(success=puts), timeout=30))
+        calls.append(stubs.kv.Txn.future(rpc.TxnRequest(success=puts), timeout=LIMIT))
     for call in calls:
-        call.result(30)
+        call.result(LIMIT)
     end = after(b"r/")
     answer = get(stubs, b"r/", range_end=end, limit=7)
     equal("limit", (len(answer.kvs), answer.more, answer.count), (7, True, total))
     # Several at once, so that answers share the connection's window.
     request = rpc.RangeRequest(key=b"r/", range_end=end)
-    for call in [stubs.kv.Range.future(request, timeout=30) for _ in range(3)]:
-        answer = call.result(30)
+    for call in [stubs.kv.Range.future(request, timeout=LIMIT) for _ in range(3)]:
+        answer = call.result(LIMIT)
         equal("keys", [kv.key for kv in answer.kvs], [b"r/%05d" % i for i in range(total)])
         if any(kv.value != kv.key[2:] * (size // 5) for kv in answer.kvs):
             raise AssertionError("a value is wrong")
@@ -292,10 +292,9 @@ def case_compacted(stubs):
 def case_deadline(stubs):
     stream = Duplex(stubs.watch.Watch, timeout=1)
     stream.send(rpc.WatchRequest(create_request=rpc.WatchCreateRequest(key=b"never")))
-    stream.next()
     begun = time.monotonic()
-    code_of(stream.next, *LATE)
-    if time.monotonic() - begun > 5:
+    code_of(lambda: (stream.next(), stream.next()), *LATE)
+    if time.monotonic() - begun > 10:
         raise AssertionError(f"ended after {time.monotonic() - begun:.2f} s")
     # Calls that end before, at and after their deadline.
     calls = [stubs.kv.Put.future(rpc.PutRequest(key=b"d", value=bytes(1000)), timeout=i / 20_000) for i in range(400)]
@@ -315,7 +314,7 @@ def case_deadline_of_a_lock(stubs):
         raise
     begun = time.monotonic()
     code_of(lambda: stubs.lock.Lock(lock.LockRequest(name=b"lock", lease=lease()), timeout=0.4), *LATE)
-    if not 0.35 < time.monotonic() - begun < 5:
+    if not 0.35 < time.monotonic() - begun < 10:
         raise AssertionError(f"ended after {time.monotonic() - begun:.2f} s")
     stubs.lock.Unlock(lock.UnlockRequest(key=held), timeout=LIMIT)
     # The waiter that gave up must not be in the way.
@@ -397,10 +396,10 @@ def case_keep_alive_pings(stubs):
                                   ("grpc.http2.max_pings_without_data", 0), ("grpc.http2.bdp_probe", 0)])
     stream, _ = watcher(alive, b"ping")
     before = proxy.pings
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT
     while proxy.answers < before + 3:
         if time.monotonic() > deadline:
-            raise AssertionError(f"{proxy.pings - before} pings in 20 s, {proxy.answers - before} answered")
+            raise AssertionError(f"{proxy.pings - before} pings in {LIMIT} s, {proxy.answers - before} answered")
         time.sleep(0.05)
     put(stubs, b"ping", b"v")
     equal("event", stream.next().events[0].kv.value, b"v")
