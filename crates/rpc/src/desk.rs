@@ -14,7 +14,7 @@ use api::etcdserverpb::{ResponseHeader, TxnRequest};
 use api::internal::{InternalRequestRef, OpRef};
 use api::service::{Kind, Rpc};
 use api::wire::Encode as _;
-use api::{Error, Status};
+use api::{Code, Error, Status};
 use bytes::Bytes;
 use http2::StreamId;
 use rustc_hash::FxHashMap;
@@ -266,6 +266,12 @@ impl Desk {
     pub(crate) fn sent(&mut self, rpc: Rpc) {
         self.counters.sent(rpc);
         self.sent_bytes += self.frame.message_len() as u64;
+    }
+
+    /// A call ended with this code.
+    pub(crate) fn handled(&self, call: &CallInfo, code: Code) {
+        self.counters.handled(call.rpc, code);
+        self.link.metrics.call_took(call.rpc, self.now.saturating_duration_since(call.begun));
     }
 
     /// The turn's time in milliseconds since the core began.

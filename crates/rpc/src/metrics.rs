@@ -1,13 +1,15 @@
 //! The member's metrics under etcd's names, registered once and updated through plain handles.
 
 mod calls;
+mod go;
 mod process;
 
 pub(crate) use calls::CallCounters;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use api::service::Rpc;
+use api::service::{METHODS, Rpc};
 use parking_lot::Mutex;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -23,6 +25,8 @@ macro_rules! metrics {
         pub struct Metrics {
             registry: Registry,
             calls: Arc<Mutex<Vec<Arc<CallCounters>>>>,
+            /// `grpc_server_handling_seconds`, if it was asked for.
+            handling: OnceLock<HistogramVec>,
             $(#[doc = concat!("`", $name, "`: ", $help)] pub $field: $kind,)+
         }
 
@@ -32,11 +36,12 @@ macro_rules! metrics {
                 let calls = Arc::new(Mutex::new(Vec::new()));
                 registry.register(Box::new(calls::Collector::new(Arc::clone(&calls))?))?;
                 registry.register(Box::new(process::Collector::new()?))?;
+                registry.register(Box::new(go::Collector::new()?))?;
                 $(
                     let $field = metrics!(@make $kind $args, $name, $help);
                     registry.register(Box::new($field.clone()))?;
                 )+
-                Ok(Self { registry, calls, $($field,)+ })
+                Ok(Self { registry, calls, handling: OnceLock::new(), $($field,)+ })
             }
         }
     };
@@ -140,6 +145,13 @@ metrics! {
     debugging_snap_save_total_duration_seconds: Histogram(0.001, 2.0, 14) =
         "etcd_debugging_snap_save_total_duration_seconds",
         "Time to save a snapshot file.";
+    debugging_store_expires_total: IntCounter() = "etcd_debugging_store_expires_total",
+        "Of the v2 store; 0.";
+    debugging_store_watch_requests_total: IntCounter() =
+        "etcd_debugging_store_watch_requests_total",
+        "Of the v2 store; 0.";
+    debugging_store_watchers: IntGauge() = "etcd_debugging_store_watchers",
+        "Of the v2 store; 0.";
 
     disk_backend_commit_duration_seconds: Histogram(0.001, 2.0, 14) =
         "etcd_disk_backend_commit_duration_seconds",
@@ -160,6 +172,20 @@ metrics! {
     disk_wal_write_duration_seconds: Histogram(0.001, 2.0, 14) =
         "etcd_disk_wal_write_duration_seconds",
         "Time of a write to the write-ahead log.";
+
+    go_info: IntGaugeVec("version") = "go_info", "The toolchain this server was built with.";
+
+    grpc_proxy_cache_hits_total: IntGauge() = "etcd_grpc_proxy_cache_hits_total",
+        "Of a proxy; 0.";
+    grpc_proxy_cache_keys_total: IntGauge() = "etcd_grpc_proxy_cache_keys_total",
+        "Of a proxy; 0.";
+    grpc_proxy_cache_misses_total: IntGauge() = "etcd_grpc_proxy_cache_misses_total",
+        "Of a proxy; 0.";
+    grpc_proxy_events_coalescing_total: IntCounter() = "etcd_grpc_proxy_events_coalescing_total",
+        "Of a proxy; 0.";
+    grpc_proxy_watchers_coalescing_total: IntGauge() =
+        "etcd_grpc_proxy_watchers_coalescing_total",
+        "Of a proxy; 0.";
 
     mvcc_db_open_read_transactions: IntGauge() = "etcd_mvcc_db_open_read_transactions",
         "Open read transactions of the backend.";
@@ -183,6 +209,8 @@ metrics! {
     network_client_grpc_sent_bytes_total: IntCounter() =
         "etcd_network_client_grpc_sent_bytes_total",
         "Bytes of messages sent to clients.";
+    network_known_peers: IntGaugeVec("Local", "Remote") = "etcd_network_known_peers",
+        "1 for each member that this member knows.";
     network_server_stream_failures_total: IntCounterVec("Type", "API") =
         "etcd_network_server_stream_failures_total",
         "Streams that failed on this member.";
@@ -213,6 +241,8 @@ metrics! {
     server_id: IntGaugeVec("server_id") = "etcd_server_id", "1 for the member id in hex.";
     server_is_leader: IntGauge() = "etcd_server_is_leader", "1 if this member leads.";
     server_is_learner: IntGauge() = "etcd_server_is_learner", "1 if this member is a learner.";
+    server_learner_promote_successes: IntCounter() = "etcd_server_learner_promote_successes",
+        "Learners that this member promoted while it led.";
     server_leader_changes_seen_total: IntCounter() = "etcd_server_leader_changes_seen_total",
         "Changes of leader that this member saw.";
     server_proposals_applied_total: IntGauge() = "etcd_server_proposals_applied_total",
@@ -277,10 +307,38 @@ impl Metrics {
 
     /// Sets what the member's configuration says.
     pub fn describe(&self, member_id: u64, version: &str, toolchain: &str, quota_bytes: i64) {
-        self.server_id.with_label_values(&[&format!("{member_id:x}")]).set(1);
+        let id = format!("{member_id:x}");
+        self.server_id.with_label_values(&[&id]).set(1);
+        self.network_known_peers.with_label_values(&[&id, &id]).set(1);
+        self.go_info.with_label_values(&[toolchain]).set(1);
         self.server_version.with_label_values(&[version]).set(1);
         self.server_go_version.with_label_values(&[toolchain]).set(1);
         self.server_quota_backend_bytes.set(quota_bytes);
+    }
+
+    /// From now on measures how long calls take, as `--metrics=extensive` asks for.
+    ///
+    /// # Panics
+    /// If a metric of that name is registered.
+    pub fn measure_calls(&self) {
+        self.handling.get_or_init(|| {
+            let options = HistogramOpts::new("grpc_server_handling_seconds", "Time of a call.");
+            let labels = ["grpc_method", "grpc_service", "grpc_type"];
+            let handling = HistogramVec::new(options, &labels).expect("a fixed description");
+            for method in &METHODS {
+                handling.with_label_values(&calls::label_values(method));
+            }
+            self.registry.register(Box::new(handling.clone())).expect("it is the only one");
+            handling
+        });
+    }
+
+    /// A call ended after `took`.
+    pub(crate) fn call_took(&self, rpc: Rpc, took: Duration) {
+        if let Some(handling) = self.handling.get() {
+            let labels = calls::label_values(rpc.method());
+            handling.with_label_values(&labels).observe(took.as_secs_f64());
+        }
     }
 
     /// Everything in Prometheus' text format.
@@ -308,7 +366,7 @@ impl Default for Metrics {
 }
 
 /// How many methods the counters have room for.
-const RPC_COUNT: usize = api::service::METHODS.len();
+const RPC_COUNT: usize = METHODS.len();
 
 /// The row of a method in the counters.
 fn row(rpc: Rpc) -> usize {

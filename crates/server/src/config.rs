@@ -85,6 +85,8 @@ pub struct Config {
     pub warning_unary_request_duration: Duration,
     /// An entry that takes longer to apply is logged.
     pub warning_apply_duration: Duration,
+    /// Whether the time of each call is among the metrics.
+    pub extensive_metrics: bool,
     /// Whether log writes are not synced, for tests only.
     pub unsafe_no_fsync: bool,
     /// Feature gates by name, as they stand after the defaults.
@@ -237,6 +239,7 @@ impl Default for Config {
             watch_progress_notify_interval: Duration::from_secs(600),
             warning_unary_request_duration: Duration::from_millis(300),
             warning_apply_duration: Duration::from_millis(100),
+            extensive_metrics: false,
             unsafe_no_fsync: false,
             feature_gates: FeatureGates::default(),
             front_door_threads: 0,

@@ -83,6 +83,9 @@ impl Member {
         let metrics = Arc::new(Metrics::new());
         let quota = config.quota().map_or(0, |bytes| bytes as i64);
         metrics.describe(loaded.member_id, ETCD_VERSION, crate::GO_VERSION, quota);
+        if config.extensive_metrics {
+            metrics.measure_calls();
+        }
         for (name, stage, is_on) in config.feature_gates.list() {
             let gauge = metrics.server_feature_enabled.with_label_values(&[name, stage]);
             gauge.set(i64::from(is_on));

@@ -408,7 +408,7 @@ impl Http2 {
     fn answer(&mut self, stream: StreamId, desk: &mut Desk) {
         let Some(call) = self.calls.remove(&stream) else { return };
         desk.sent(call.info.rpc);
-        desk.counters.handled(call.info.rpc, Code::Ok);
+        desk.handled(&call.info, Code::Ok);
         warn_if_slow(&call.info, Code::Ok, desk);
         self.keepalive.sent();
         self.engine.send_headers(stream, 200, &[grpc::content_type(call.proto_subtype)], false);
@@ -460,7 +460,7 @@ impl Http2 {
     fn forget_call(&mut self, stream: StreamId, code: Code, desk: &mut Desk) -> Option<Call> {
         let call = self.calls.remove(&stream)?;
         self.partial_bytes -= call.partial_counted;
-        desk.counters.handled(call.info.rpc, code);
+        desk.handled(&call.info, code);
         match &call.state {
             State::Stream(Stream::Watch(watch)) => desk.close_watch_stream(watch.hub_stream),
             State::Request | State::Waiting => warn_if_slow(&call.info, code, desk),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::Code;
-use api::service::{Kind, METHODS, Rpc};
+use api::service::{Kind, METHODS, Method, Rpc};
 use parking_lot::Mutex;
 use prometheus::core::Desc;
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
@@ -127,16 +127,20 @@ impl prometheus::core::Collector for Collector {
     }
 }
 
-fn labels(method: &api::service::Method, code: Option<&str>) -> Vec<LabelPair> {
+/// The values of the labels method, service and type.
+pub(super) fn label_values(method: &Method) -> [&'static str; 3] {
     let kind = match method.kind {
         Kind::Unary => "unary",
         Kind::ServerStream => "server_stream",
         Kind::ClientStream => "client_stream",
         Kind::Bidi => "bidi_stream",
     };
+    [method.name, method.service, kind]
+}
+
+fn labels(method: &Method, code: Option<&str>) -> Vec<LabelPair> {
     let code = code.map(|code| ("grpc_code", code));
-    let rest =
-        [("grpc_method", method.name), ("grpc_service", method.service), ("grpc_type", kind)];
+    let rest = ["grpc_method", "grpc_service", "grpc_type"].into_iter().zip(label_values(method));
     code.into_iter().chain(rest).map(|(name, value)| label(name, value)).collect()
 }
 

@@ -93,9 +93,10 @@ fn cpu_family(seconds: f64) -> MetricFamily {
 
 /// What `/proc/self/stat`, `/proc/stat` and `/proc/self/fd` say; zeros where they cannot be read.
 #[derive(Default)]
-struct Stat {
+pub(super) struct Stat {
     cpu_seconds: f64,
-    resident_bytes: i64,
+    pub(super) threads: i64,
+    pub(super) resident_bytes: i64,
     virtual_bytes: i64,
     start_time: i64,
     open_files: i64,
@@ -103,7 +104,7 @@ struct Stat {
 
 impl Stat {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floating point")]
-    fn read() -> Self {
+    pub(super) fn read() -> Self {
         let text = read_file(c"/proc/self/stat");
         // The command name may hold spaces and parentheses; the fields after it are numbers.
         let Some((_, fields)) = text.rsplit_once(')') else { return Self::default() };
@@ -115,6 +116,7 @@ impl Stat {
         let page = i64::try_from(rustix::param::page_size()).unwrap_or(4096);
         Self {
             cpu_seconds: (field(14) + field(15)) as f64 / ticks as f64,
+            threads: field(20),
             start_time: boot_time() + field(22) / ticks,
             virtual_bytes: field(23),
             resident_bytes: field(24).saturating_mul(page),

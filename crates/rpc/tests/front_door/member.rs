@@ -22,6 +22,7 @@ pub(crate) struct Member {
     pub(crate) address: SocketAddr,
     pub(crate) state: Arc<State>,
     pub(crate) machine: Arc<Machine>,
+    pub(crate) metrics: Arc<Metrics>,
     inbox: Arc<Inbox>,
     core: Option<JoinHandle<()>>,
 }
@@ -68,6 +69,7 @@ impl Member {
         let (consensus, events) = sync_channel(QUEUE_MAX);
         let (apply, commands) = sync_channel(QUEUE_MAX);
         let (watch, watches) = sync_channel(QUEUE_MAX);
+        let metrics = Arc::new(Metrics::new());
         let link = Link {
             consensus,
             apply,
@@ -75,7 +77,7 @@ impl Member {
             reader: machine.lock().applier.reader(),
             state: Arc::clone(&state),
             limits: Arc::new(limits),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::clone(&metrics),
         };
         spawn(&machine, &inbox, move |machine, inbox| machine.consensus(&events, &inbox));
         spawn(&machine, &inbox, move |machine, inbox| machine.commands(&commands, &inbox));
@@ -92,7 +94,7 @@ impl Member {
         let ids = RequestIds::new(1, 0, OsClock::new().now_wall());
         let core = Core::new(link, ids, Arc::clone(&inbox));
         let core = Some(std::thread::spawn(move || core.run().expect("a runtime")));
-        Self { address, state, machine, inbox, core }
+        Self { address, state, machine, metrics, inbox, core }
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

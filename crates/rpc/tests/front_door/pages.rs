@@ -124,8 +124,35 @@ async fn metrics_count_calls() {
     ] {
         assert_eq!(values.get(&name), Some(&expected), "{name}");
     }
-    for name in ["process_resident_memory_bytes", "os_fd_used", "process_start_time_seconds"] {
+    for name in [
+        "process_resident_memory_bytes",
+        "os_fd_used",
+        "process_start_time_seconds",
+        "go_threads",
+        "go_memstats_sys_bytes",
+        "go_sched_gomaxprocs_threads",
+    ] {
         assert!(values.get(name).is_some_and(|value| *value > 0.0), "{name}");
     }
     assert!(text.contains("etcd_disk_wal_fsync_duration_seconds_bucket{le=\"8.192\"}"));
+    assert!(text.contains("\n# TYPE go_gc_duration_seconds summary\n"));
+    assert!(!text.contains("grpc_server_handling_seconds"));
+}
+
+#[tokio::test]
+async fn extensive_metrics_have_the_time_of_each_call() {
+    let member = Member::start();
+    member.metrics.measure_calls();
+    let client = Client::connect(member.address).await;
+    let put = pb::PutRequest { key: "a".into(), ..Default::default() };
+    assert_eq!(client.call("/etcdserverpb.KV/Put", &put).await.code, 0);
+    assert_eq!(client.call("/etcdserverpb.KV/Put", &pb::PutRequest::default()).await.code, 3);
+    let (_, _, text) = page(&member, "GET", "/metrics");
+    let values = metrics(&text);
+    for (method, count) in [("Put", 2.0), ("Range", 0.0)] {
+        let name = format!(
+            "grpc_server_handling_seconds_count{{grpc_method=\"{method}\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"}}"
+        );
+        assert_eq!(values.get(&name), Some(&count), "{name}");
+    }
 }
