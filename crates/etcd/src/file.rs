@@ -10,6 +10,9 @@ use crate::table::{self, Kind};
 /// The longest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Lists that are no URLs.
+const LISTS: [&str; 2] = ["cors", "host-whitelist"];
+
 /// Reads a file into flag values; the error is the text for the log.
 pub(crate) fn read(path: &str) -> Result<Vec<(&'static str, String)>, String> {
     let size = fs::metadata(path).map_err(|err| open_error(path, &err))?.len();
@@ -38,7 +41,8 @@ fn from_value(value: &Value) -> Result<Vec<(&'static str, String)>, String> {
         return Err("error unmarshaling JSON: the file is not a mapping".to_owned());
     };
     let mut texts = Vec::new();
-    for (key, value) in fields {
+    // What is null is not given.
+    for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
         let Some(flag) = table::find(key) else {
             refuse_section(key, value)?;
             continue;
@@ -46,6 +50,10 @@ fn from_value(value: &Value) -> Result<Vec<(&'static str, String)>, String> {
         let Some(text) = to_text(flag.kind, value) else {
             return Err(format!("error unmarshaling JSON: bad value for {key}: {value}"));
         };
+        // An empty list in a file leaves the default, as in etcd.
+        if text.is_empty() && (flag.kind == Kind::Urls || LISTS.contains(&flag.name)) {
+            continue;
+        }
         goflag::check(flag, &text).map_err(|why| format!("{key}: {why}"))?;
         texts.push((flag.name, text));
     }
@@ -86,7 +94,6 @@ fn to_text(kind: Kind, value: &Value) -> Option<String> {
         }
         (Kind::Bool | Kind::Int | Kind::Uint, Value::String(_)) => None,
         (_, Value::String(text)) => Some(text.clone()),
-        (Kind::Text | Kind::Urls, Value::Null) => Some(String::new()),
         _ => None,
     }
 }
@@ -114,6 +121,12 @@ mod tests {
             ("watch-progress-notify-interval", "100000000ns"),
         ];
         assert_eq!(read, expected.map(|(key, value)| (key, value.to_owned())));
+    }
+
+    #[test]
+    fn what_is_null_or_an_empty_list_is_not_given() {
+        let yaml = "name:\ncors:\nhost-whitelist: ''\nlisten-client-urls: ''\nsnapshot-count:\ndata-dir: ''\n";
+        assert_eq!(texts(yaml), Ok(vec![("data-dir", String::new())]));
     }
 
     #[test]

@@ -223,13 +223,38 @@ fn to_options(values: &Values, mut warnings: Vec<String>) -> Result<Options, Str
             warnings.push(warning.to_owned());
         }
     }
+    // DIFF(etcd): there are profiles of the Go runtime.
+    if values.is_on("enable-pprof") {
+        warnings.push("--enable-pprof has no effect: this server has no Go runtime whose profiles could be served under /debug/pprof".to_owned());
+    }
     let log = log_options(values)?;
     let config = to_config(values)?;
     let invalid = validate(values, &config).err();
     Ok(Options { config, log, warnings, invalid })
 }
 
+/// The bounds are checked although TLS itself is refused, so that a configuration that etcd refuses is
+/// refused here.
+fn check_tls_versions(values: &Values) -> Result<(), String> {
+    let (min, max) = (values.text("tls-min-version"), values.text("tls-max-version"));
+    for version in [min, max] {
+        if !matches!(version, "" | "TLS1.2" | "TLS1.3") {
+            return Err(format!(
+                "unexpected TLS version {version:?} (must be one of: TLS1.2, TLS1.3)"
+            ));
+        }
+    }
+    if !max.is_empty() && min > max {
+        return Err(format!("min version ({min}) is greater than max version ({max})"));
+    }
+    if min == "TLS1.3" && !values.text("cipher-suites").is_empty() {
+        return Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
+    }
+    Ok(())
+}
+
 fn validate(values: &Values, config: &Config) -> Result<(), String> {
+    check_tls_versions(values)?;
     if values.given("listen-client-urls").is_some()
         && values.given("advertise-client-urls").is_none()
     {
@@ -316,6 +341,7 @@ fn to_config(values: &Values) -> Result<Config, String> {
         compaction_sleep_interval: values.duration("compaction-sleep-interval"),
         warning_unary_request_duration: values.duration("warning-unary-request-duration"),
         warning_apply_duration: values.duration("warning-apply-duration"),
+        extensive_metrics: values.text("metrics") == "extensive",
         unsafe_no_fsync: values.is_on("unsafe-no-fsync"),
         ..Config::default()
     };
@@ -400,6 +426,39 @@ mod tests {
         let options = run("", &[]).expect("options");
         assert_eq!(options.config, Config::default());
         assert_eq!(options.invalid, None);
+    }
+
+    #[test]
+    fn bounds_of_tls_versions_are_etcds() {
+        for (line, refusal) in [
+            (
+                "--tls-min-version=TLS1.2 --tls-max-version=TLS1.3 --cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+                None,
+            ),
+            ("--tls-min-version=TLS1.3", None),
+            (
+                "--tls-max-version=TLS1.1",
+                Some("unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)"),
+            ),
+            (
+                "--tls-min-version=TLS1.3 --tls-max-version=TLS1.2",
+                Some("min version (TLS1.3) is greater than max version (TLS1.2)"),
+            ),
+            (
+                "--tls-min-version=TLS1.3 --cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+                Some("cipher suites cannot be configured when only TLS1.3 is enabled"),
+            ),
+        ] {
+            let options = run(line, &[]).expect("options");
+            assert_eq!(options.invalid.as_deref(), refusal, "{line}");
+        }
+    }
+
+    #[test]
+    fn profiling_is_accepted_with_a_warning() {
+        let options = run("--enable-pprof", &[]).expect("options");
+        assert_eq!(options.invalid, None);
+        assert_eq!(options.warnings.len(), 1);
     }
 
     #[test]
