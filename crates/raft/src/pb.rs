@@ -105,6 +105,22 @@ pub struct ConfState {
     pub auto_leave: Option<bool>,
 }
 
+impl fmt::Display for ConfState {
+    /// As protobuf's text format has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("voters", &self.voters),
+            ("learners", &self.learners),
+            ("voters_outgoing", &self.voters_outgoing),
+            ("learners_next", &self.learners_next),
+        ];
+        for (name, ids) in lists {
+            ids.iter().try_for_each(|id| write!(f, "{name}:{id} "))?;
+        }
+        write!(f, "auto_leave:{}", self.is_auto_leave())
+    }
+}
+
 impl ConfState {
     /// A configuration of voters only, `auto_leave` unset.
     pub fn from_voters(voters: Vec<u64>) -> Self {

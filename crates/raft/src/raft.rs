@@ -77,7 +77,8 @@ impl Outbox {
             | MessageType::VoteResp
             | MessageType::PreVote
             | MessageType::PreVoteResp => {
-                assert!(m.term != 0, "term should be set when sending {}", m.msg_type);
+                // A member that starts from a snapshot alone is in no term, and may know better than a candidate.
+                assert!(m.term != 0 || m.reject, "term should be set when sending {}", m.msg_type);
             }
             // Requests on a client's behalf, for whichever term the leader is in.
             MessageType::Prop | MessageType::ReadIndex => {}
@@ -159,6 +160,8 @@ pub(crate) struct Raft<S> {
     pending_read_index: Vec<Message>,
     leadership: Leadership,
     timers: Timers,
+    /// Whether a quorum elects this member only with its own vote.
+    pub(crate) needs_own_vote: bool,
     pub(crate) logger: Logger,
 }
 
@@ -193,6 +196,7 @@ impl<S: Storage> Raft<S> {
                 heartbeat_elapsed: 0,
                 rng: Rng::new(config.seed, config.id),
             },
+            needs_own_vote: true,
             logger: Logger::new(config.log_level),
             config,
         };

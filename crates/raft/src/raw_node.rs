@@ -524,6 +524,12 @@ impl<S: Storage> RawNode<S> {
         self.raft.logger.take()
     }
 
+    /// Lets a quorum of others elect this member, as etcd does: scripts show the moment. Not safe with
+    /// `async_storage_writes`.
+    pub(crate) const fn win_by_any_quorum(&mut self) {
+        self.raft.needs_own_vote = false;
+    }
+
     /// Sets the election timeout of the current role, for tests that need a certain member to win.
     pub const fn set_randomized_election_timeout(&mut self, ticks: u32) {
         self.raft.set_randomized_election_timeout(ticks);

@@ -266,7 +266,10 @@ impl<S: Storage> Raft<S> {
             // forget the term, be elected in it again by the very same votes, and replace its own entries.
             //
             // DIFF(etcd): there any quorum will do, which `async_storage_writes` makes unsafe.
-            VoteResult::Won if self.trk.has_vote_of(id) && self.trk.progress.contains(id) => {
+            VoteResult::Won
+                if self.trk.progress.contains(id)
+                    && (self.trk.has_vote_of(id) || !self.needs_own_vote) =>
+            {
                 self.become_leader();
                 self.broadcast_append();
             }

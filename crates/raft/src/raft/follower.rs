@@ -201,7 +201,7 @@ impl<S: Storage> Raft<S> {
             log_line!(
                 self.logger,
                 Warning,
-                "{id:x} attempted to restore snapshot but it is not in the ConfState {conf_state:?}; should never happen"
+                "{id:x} attempted to restore snapshot but it is not in the ConfState {conf_state}; should never happen"
             );
             return Ok(false);
         }

@@ -42,8 +42,8 @@ impl<S: Storage> Raft<S> {
         }
         match m.msg_type {
             MessageType::Snap => validate_snapshot(m),
-            // etcd's tests send snapshots of a leader without a term, but nothing else
-            _ if m.term == 0 => Err("no term"),
+            // etcd's tests send snapshots without a term, and members that are in none yet answer or reject
+            _ if m.term == 0 && !(self.term == 0 && m.msg_type.is_response()) => Err("no term"),
             MessageType::App => validate_append(m),
             _ => Ok(()),
         }
