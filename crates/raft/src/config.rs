@@ -124,7 +124,8 @@ impl Config {
         if self.max_inflight_bytes != 0 && self.max_inflight_bytes < self.max_size_per_msg {
             return Err(ConfigError::MaxInflightBytes);
         }
-        if self.read_only_option == ReadOnlyOption::LeaseBased && !self.check_quorum {
+        let needs_check = self.read_only_option == ReadOnlyOption::LeaseBased;
+        if needs_check && !self.check_quorum && !cfg!(mutant = "R11") {
             return Err(ConfigError::LeaseWithoutCheckQuorum);
         }
         Ok(())

@@ -73,6 +73,7 @@ mod rng;
 pub mod script;
 mod status;
 mod storage;
+pub mod trace;
 pub mod tracker;
 
 pub use confchange::ConfChangeError;

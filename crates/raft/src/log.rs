@@ -124,6 +124,7 @@ impl<S: Storage> RaftLog<S> {
     pub(crate) fn find_conflict_by_term(&self, index: u64, term: u64) -> (u64, u64) {
         for index in (1..=index).rev() {
             match self.term(index) {
+                Err(error) if cfg!(mutant = "R2") => panic!("no term at {index}: {error:?}"),
                 Err(_) => return (index, 0),
                 Ok(ours) if ours <= term => return (index, ours),
                 Ok(_) => {}
@@ -240,7 +241,7 @@ impl<S: Storage> RaftLog<S> {
         self.applied = index;
         self.applying = self.applying.max(index);
         self.applying_size = self.applying_size.saturating_sub(size);
-        self.applying_paused = self.applying_size >= self.applying_size_max;
+        self.applying_paused = self.applying_size >= self.applying_size_max && !cfg!(mutant = "R4");
     }
 
     /// Entries up to `index` are handed out, of `size` encoded bytes.
@@ -260,7 +261,11 @@ impl<S: Storage> RaftLog<S> {
     }
 
     fn appliable_index(&self, allow_unstable: bool) -> u64 {
-        if allow_unstable { self.committed } else { self.committed.min(self.unstable.offset - 1) }
+        if allow_unstable || cfg!(mutant = "R23") {
+            self.committed
+        } else {
+            self.committed.min(self.unstable.offset - 1)
+        }
     }
 
     pub(crate) fn has_next_committed_entries(&self, allow_unstable: bool) -> bool {
@@ -409,5 +414,52 @@ impl<S> fmt::Display for RaftLog<S> {
             self.unstable.offset_in_progress(),
             self.unstable.len()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::storage::MemoryStorage;
+
+    /// R2: the search for a term agrees with its definition, also where the log is compacted.
+    #[test]
+    fn the_search_for_a_term_is_what_it_says() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed, 0);
+            let mut term = 1;
+            let last = 1 + u64::from(rng.below(12));
+            let entries: Vec<_> = (1..=last)
+                .map(|index| {
+                    term += u64::from(rng.below(2));
+                    Entry { term, index, ..Entry::default() }
+                })
+                .collect();
+            let stable = rng.below(last as u32 + 1) as usize;
+            let mut storage = MemoryStorage::new();
+            storage.append(&entries[..stable]);
+            let mut log = RaftLog::new(storage, 0);
+            log.append(entries[stable..].to_vec(), stable as u64 + 1, &mut Logger::new(None));
+            if stable > 0 {
+                // compacted already when it is 0
+                let _ = log.storage.compact(u64::from(rng.below(stable as u32 + 1)));
+            }
+            let before_first = log.first_index() - 1;
+            for index in 0..last + 3 {
+                for term in 0..term + 2 {
+                    let term_at = |index: u64| match index {
+                        _ if index < before_first || index > last => None,
+                        0 => Some(0),
+                        _ => Some(entries[index as usize - 1].term),
+                    };
+                    let fits = |&at: &u64| at == 0 || term_at(at).is_none_or(|ours| ours <= term);
+                    let at = (0..=index).rev().find(fits).unwrap_or(0);
+                    let expected = (at, term_at(at).unwrap_or(0));
+                    let found = log.find_conflict_by_term(index, term);
+                    assert_eq!(found, expected, "seed {seed}, ({index}, {term})");
+                }
+            }
+        }
     }
 }

@@ -12,10 +12,11 @@ use crate::config::{Config, ConfigError, NONE};
 use crate::error::Error;
 use crate::log::{EntryId, RaftLog};
 use crate::logger::{Logger, log_line};
-use crate::pb::{Entry, HardState, Message, MessageType, Snapshot};
+use crate::pb::{ConfChangeV2, Entry, HardState, Message, MessageType, Snapshot};
 use crate::read_only::{ReadOnly, ReadState};
 use crate::rng::Rng;
 use crate::storage::Storage;
+use crate::trace::{TraceEvent, TraceEventType, TraceMessage, TraceProperties, Tracer};
 use crate::tracker::ProgressTracker;
 
 pub(crate) use validate::validate_proposal;
@@ -68,7 +69,9 @@ impl Outbox {
     /// Addresses and queues a message. Answers that vote, for a leader or for entries, promise something about
     /// the state and so wait until it is durable (thesis §3.8), rejections among them: those may depend on state
     /// that is not durable either, and are too rare to be worth a proof that they need not wait.
-    pub(crate) fn send(&mut self, term: u64, mut m: Message) {
+    ///
+    /// Returns whether it waits.
+    pub(crate) fn send(&mut self, term: u64, mut m: Message) -> bool {
         if m.from == NONE {
             m.from = self.id;
         }
@@ -95,6 +98,7 @@ impl Outbox {
         match m.msg_type {
             MessageType::AppResp | MessageType::VoteResp | MessageType::PreVoteResp => {
                 self.msgs_after_append.push(m);
+                true
             }
             _ => {
                 assert!(
@@ -103,6 +107,7 @@ impl Outbox {
                     m.msg_type
                 );
                 self.msgs.push(m);
+                false
             }
         }
     }
@@ -163,10 +168,15 @@ pub(crate) struct Raft<S> {
     /// Whether a quorum elects this member only with its own vote.
     pub(crate) needs_own_vote: bool,
     pub(crate) logger: Logger,
+    tracer: Option<Box<dyn Tracer>>,
 }
 
 impl<S: Storage> Raft<S> {
-    pub(crate) fn new(mut config: Config, storage: S) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        mut config: Config,
+        storage: S,
+        tracer: Option<Box<dyn Tracer>>,
+    ) -> Result<Self, ConfigError> {
         config.validate()?;
         if config.max_uncommitted_entries_size == 0 {
             config.max_uncommitted_entries_size = u64::MAX;
@@ -199,7 +209,9 @@ impl<S: Storage> Raft<S> {
             needs_own_vote: true,
             logger: Logger::new(config.log_level),
             config,
+            tracer,
         };
+        raft.trace(TraceEventType::InitState);
         raft.load(hard_state, &conf_state)?;
         Ok(raft)
     }
@@ -233,7 +245,9 @@ impl<S: Storage> Raft<S> {
             if commit < self.log.committed && term < snapshot_term {
                 (term, vote) = (snapshot_term, NONE);
             }
-            commit = commit.max(self.log.committed);
+            if !cfg!(mutant = "R27") {
+                commit = commit.max(self.log.committed);
+            }
             check("state.commit", commit, self.log.committed, last.index)?;
             self.log.committed = commit;
             self.term = term;
@@ -284,7 +298,74 @@ impl<S: Storage> Raft<S> {
 
     /// Queues a message of this term.
     fn send(&mut self, m: Message) {
-        self.outbox.send(self.term, m);
+        let event = TraceEventType::of_sent(m.msg_type).filter(|_| self.tracer.is_some());
+        let is_late = self.outbox.send(self.term, m);
+        let Some(event) = event else { return };
+        let queue = if is_late { &self.outbox.msgs_after_append } else { &self.outbox.msgs };
+        let Some(m) = queue.last() else { return };
+        let progress = self.trk.progress.get(m.from);
+        let properties = match progress.filter(|_| m.msg_type == MessageType::App) {
+            None => TraceProperties::None,
+            Some(progress) => TraceProperties::Progress {
+                match_index: progress.match_index,
+                next_index: progress.next_index,
+            },
+        };
+        self.trace_with(event, Some(TraceMessage::of(m)), properties);
+    }
+
+    // ---- the trace ----
+
+    pub(crate) fn trace(&mut self, name: TraceEventType) {
+        if self.tracer.is_some() {
+            self.trace_with(name, None, TraceProperties::None);
+        }
+    }
+
+    fn trace_received(&mut self, m: &Message) {
+        if self.tracer.is_some()
+            && let Some(name) = TraceEventType::of_received(m.msg_type)
+        {
+            self.trace_with(name, Some(TraceMessage::of(m)), TraceProperties::None);
+        }
+    }
+
+    fn trace_change(&mut self, change: &ConfChangeV2) {
+        if self.tracer.is_some()
+            && let Some(properties) = TraceProperties::of_change(change)
+        {
+            self.trace_with(TraceEventType::ChangeConf, None, properties);
+        }
+    }
+
+    fn trace_new_conf(&mut self, config: &crate::tracker::Config) {
+        if self.tracer.is_some() {
+            let voters = if cfg!(mutant = "R18") { &self.trk.config } else { config };
+            let properties = TraceProperties::NewConf(voters.voters.incoming.clone());
+            self.trace_with(TraceEventType::ApplyConfChange, None, properties);
+        }
+    }
+
+    #[cold]
+    fn trace_with(
+        &mut self,
+        name: TraceEventType,
+        message: Option<TraceMessage>,
+        properties: TraceProperties,
+    ) {
+        let event = TraceEvent {
+            name,
+            node_id: self.config.id,
+            state: self.hard_state(),
+            role: self.state,
+            log_size: self.log.last_index(),
+            conf: self.trk.config.voters.clone(),
+            message,
+            properties,
+        };
+        if let Some(tracer) = &mut self.tracer {
+            tracer.trace(&event);
+        }
     }
 
     // ---- roles ----
@@ -311,6 +392,7 @@ impl<S: Storage> Raft<S> {
         self.lead = lead;
         self.state = StateType::Follower;
         log_line!(self.logger, Info, "{:x} became follower at term {}", self.config.id, self.term);
+        self.trace(TraceEventType::BecomeFollower);
     }
 
     fn become_candidate(&mut self) {
@@ -319,6 +401,7 @@ impl<S: Storage> Raft<S> {
         self.vote = self.config.id;
         self.state = StateType::Candidate;
         log_line!(self.logger, Info, "{:x} became candidate at term {}", self.config.id, self.term);
+        self.trace(TraceEventType::BecomeCandidate);
     }
 
     /// Changes nothing that a peer could see: neither the term nor the vote.
@@ -349,6 +432,7 @@ impl<S: Storage> Raft<S> {
         progress.recent_active = true;
         // There may be a configuration change in the tail of the log. Rather than scan it, wait for all of it.
         self.leadership.pending_conf_index = self.log.last_index();
+        self.trace(TraceEventType::BecomeLeader);
         // Entries of earlier terms commit only along with one of this term: thesis §3.6.2.
         let accepted = self.append_entries(vec![Entry::default()]);
         assert!(accepted, "empty entry was dropped");
@@ -407,6 +491,7 @@ impl<S: Storage> Raft<S> {
 
     /// Handles a message that is well-formed, see `validate`.
     pub(crate) fn step(&mut self, m: Message) -> Result<(), Error> {
+        self.trace_received(&m);
         if m.term > self.term {
             if self.is_in_lease_against(&m) {
                 return Ok(());
@@ -491,9 +576,12 @@ impl<S: Storage> Raft<S> {
             }
             // Members that turned pre-vote on at different times could wait for each other for ever if the one
             // with the lower term got no answer.
-            MessageType::PreVote => self.reject_vote(&m),
+            MessageType::PreVote if !cfg!(mutant = "R12") => self.reject_vote(&m),
             MessageType::StorageAppendResp => {
-                if m.index != 0 {
+                if m.index != 0 && cfg!(mutant = "R16") {
+                    let id = EntryId { term: m.log_term, index: m.index };
+                    self.log.stable_to(id, &mut self.logger);
+                } else if m.index != 0 {
                     self.ignore_stable_entries(m.term);
                 }
                 // A snapshot is of committed state, whatever the term.
@@ -557,7 +645,8 @@ impl<S: Storage> Raft<S> {
         self.log.applied_to(applied, size);
         if self.state == StateType::Leader
             && self.trk.config.auto_leave
-            && applied >= self.leadership.pending_conf_index
+            && applied >= self.leadership.pending_conf_index + u64::from(cfg!(mutant = "R7"))
+            && !(cfg!(mutant = "R8") && applied > self.leadership.pending_conf_index)
         {
             self.leave_joint_automatically();
         }

@@ -19,6 +19,7 @@ use crate::raft::{EntrySizes, Raft, SoftState, StateType};
 use crate::read_only::ReadState;
 use crate::status::{BasicStatus, Status};
 use crate::storage::Storage;
+use crate::trace::{TraceEventType, Tracer};
 use crate::tracker::{Progress, ProgressMap};
 
 /// Work for the user of a [`RawNode`].
@@ -104,8 +105,25 @@ impl<S: Storage> RawNode<S> {
     /// Starts a member from what `storage` holds; a new one has an empty storage, or one with a snapshot that
     /// holds just the configuration.
     pub fn new(config: Config, storage: S) -> Result<Self, ConfigError> {
+        Self::start(config, storage, None)
+    }
+
+    /// The same with a [trace](crate::trace) of all that the member does, from its start on.
+    pub fn with_tracer(
+        config: Config,
+        storage: S,
+        tracer: Box<dyn Tracer>,
+    ) -> Result<Self, ConfigError> {
+        Self::start(config, storage, Some(tracer))
+    }
+
+    fn start(
+        config: Config,
+        storage: S,
+        tracer: Option<Box<dyn Tracer>>,
+    ) -> Result<Self, ConfigError> {
         let async_storage_writes = config.async_storage_writes;
-        let raft = Raft::new(config, storage)?;
+        let raft = Raft::new(config, storage, tracer)?;
         Ok(Self {
             prev_soft_state: raft.soft_state(),
             prev_hard_state: raft.hard_state(),
@@ -320,7 +338,7 @@ impl<S: Storage> RawNode<S> {
         ready.snapshot = raft.log.next_unstable_snapshot().cloned();
         ready.must_sync = !ready.entries.is_empty()
             || hard_state.vote != prev.vote
-            || hard_state.term != prev.term;
+            || (hard_state.term != prev.term && !cfg!(mutant = "R19"));
 
         let sizes = EntrySizes::of(&ready.committed_entries);
         if self.async_storage_writes {
@@ -333,6 +351,7 @@ impl<S: Storage> RawNode<S> {
         if let Some(last) = ready.committed_entries.last() {
             raft.log.accept_applying(last.index, sizes.encoded, !self.async_storage_writes);
         }
+        raft.trace(TraceEventType::Ready);
         ready
     }
 

@@ -100,7 +100,8 @@ impl MemoryStorage {
         if index != 0 && index >= snapshot.metadata.index {
             return Err(StorageError::SnapOutOfDate);
         }
-        self.before_first = (snapshot.metadata.index, snapshot.metadata.term);
+        let term = if cfg!(mutant = "R25") { 0 } else { snapshot.metadata.term };
+        self.before_first = (snapshot.metadata.index, term);
         self.entries.clear();
         self.snapshot = snapshot;
         Ok(())

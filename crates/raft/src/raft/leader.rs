@@ -9,6 +9,7 @@ use crate::logger::log_line;
 use crate::pb::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType};
 use crate::read_only::ReadState;
 use crate::storage::{Storage, StorageError};
+use crate::trace::TraceEventType;
 use crate::tracker::ProgressState;
 
 impl<S: Storage> Raft<S> {
@@ -19,6 +20,9 @@ impl<S: Storage> Raft<S> {
             MessageType::Prop => return self.handle_proposal(m.entries),
             MessageType::ReadIndex => self.handle_read_index(m),
             MessageType::ForgetLeader => {}
+            _ if cfg!(mutant = "R24") && !self.trk.progress.contains(m.from) => {
+                panic!("no progress of {:x}", m.from)
+            }
             // the rest is about the sender's progress
             _ if !self.trk.progress.contains(m.from) => log_line!(
                 self.logger,
@@ -48,7 +52,7 @@ impl<S: Storage> Raft<S> {
             self.become_follower(self.term, NONE);
         }
         for (member, progress) in self.trk.progress.iter_mut() {
-            progress.recent_active &= member == id;
+            progress.recent_active &= member == id || cfg!(mutant = "R21");
         }
     }
 
@@ -116,6 +120,7 @@ impl<S: Storage> Raft<S> {
             return false;
         }
         self.leadership.pending_conf_index = index;
+        self.trace_change(&change);
         true
     }
 
@@ -135,8 +140,14 @@ impl<S: Storage> Raft<S> {
             );
             return false;
         }
+        for _ in entries.iter().filter(|entry| entry.entry_type == EntryType::Normal) {
+            self.trace(TraceEventType::Replicate);
+        }
         let last = first + entries.len() as u64 - 1;
         self.log.append(entries, first, &mut self.logger);
+        if cfg!(mutant = "R13") {
+            self.handle_append_ack(self.config.id, last);
+        }
         // A leader sends itself no append, but its log counts for the quorum: once it is durable.
         self.send(Message {
             msg_type: MessageType::AppResp,
@@ -204,8 +215,10 @@ impl<S: Storage> Raft<S> {
             return false;
         }
         let index = progress.next_index - 1;
-        let Ok(log_term) = self.log.term(index) else {
-            return self.maybe_send_snapshot(to);
+        let log_term = match self.log.term(index) {
+            Ok(term) => term,
+            Err(_) if cfg!(mutant = "R1") && progress.state == ProgressState::Replicate => 0,
+            Err(_) => return self.maybe_send_snapshot(to),
         };
         // With a full window only empty appends go out. One of them gets through at last and its answer frees
         // the window, even if all that is in it was lost.
@@ -358,7 +371,11 @@ impl<S: Storage> Raft<S> {
         match progress.state {
             ProgressState::Probe => progress.become_replicate(),
             // Whichever snapshot it has applied, from whomever: the log here continues it.
-            ProgressState::Snapshot if progress.match_index + 1 >= self.log.first_index() => {
+            ProgressState::Snapshot
+                if progress.match_index + 1 >= self.log.first_index()
+                    && !(cfg!(mutant = "R17")
+                        && progress.match_index < progress.pending_snapshot) =>
+            {
                 log_line!(
                     self.logger,
                     Debug,
@@ -398,7 +415,9 @@ impl<S: Storage> Raft<S> {
     /// Commits what a quorum has. Returns whether the commit index moved.
     pub(super) fn maybe_commit(&mut self) -> bool {
         let at = EntryId { term: self.term, index: self.trk.committed() };
-        self.log.maybe_commit(at)
+        let is_news = self.log.maybe_commit(at);
+        self.trace(TraceEventType::Commit);
+        is_news
     }
 
     fn handle_heartbeat_response(&mut self, m: &Message) -> Result<(), Error> {
@@ -462,7 +481,7 @@ impl<S: Storage> Raft<S> {
     fn handle_transfer_leader(&mut self, to: u64) {
         let (id, term) = (self.config.id, self.term);
         let Some(progress) = self.trk.progress.get(to) else { return };
-        if progress.is_learner {
+        if progress.is_learner && !cfg!(mutant = "R26-learner") {
             log_line!(self.logger, Debug, "{id:x} is learner. Ignored transferring leadership");
             return;
         }
@@ -524,7 +543,9 @@ impl<S: Storage> Raft<S> {
         // DIFF(etcd): a single voter waits too. Right after a restart its commit index is the one it had saved,
         // which may be behind what it had acknowledged.
         if !self.has_committed_in_term() {
-            self.pending_read_index.push(m);
+            if !cfg!(mutant = "R20") {
+                self.pending_read_index.push(m);
+            }
         } else {
             self.confirm_read(m);
         }
@@ -562,7 +583,8 @@ impl<S: Storage> Raft<S> {
     }
 
     fn answer_read(&mut self, m: Message, index: u64) {
-        if m.from != NONE && m.from != self.config.id {
+        let is_lost = cfg!(mutant = "R10") && self.trk.is_singleton();
+        if m.from != NONE && m.from != self.config.id && !is_lost {
             return self.send(Message {
                 msg_type: MessageType::ReadIndexResp,
                 to: m.from,
@@ -593,7 +615,9 @@ impl<S: Storage> Raft<S> {
     }
 
     pub(super) fn abort_transfer_unless_voter(&mut self) {
-        if !self.trk.config.voters.contains(self.leadership.transferee) {
+        if !self.trk.config.voters.contains(self.leadership.transferee)
+            && !cfg!(mutant = "R26-removed")
+        {
             self.leadership.transferee = NONE;
         }
     }

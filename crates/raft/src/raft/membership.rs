@@ -27,6 +27,7 @@ impl<S: Storage> Raft<S> {
     /// Puts a configuration into force: after a change, a snapshot, or at start.
     pub(super) fn switch_to_config(&mut self, config: Config, progress: ProgressMap) -> ConfState {
         let id = self.config.id;
+        self.trace_new_conf(&config);
         self.trk.config = config;
         self.trk.progress = progress;
         log_line!(self.logger, Info, "{id:x} switched to configuration {}", self.trk.config);

@@ -1,6 +1,7 @@
 //! The cluster of an interaction script: members, their storage, messages in flight, and the output.
 
 use std::collections::VecDeque;
+use std::sync::mpsc;
 
 use bytes::Bytes;
 
@@ -14,6 +15,7 @@ use crate::pb::{
 };
 use crate::raw_node::RawNode;
 use crate::storage::{MemoryStorage, Storage, StorageError};
+use crate::trace::{TraceEvent, Tracer};
 
 /// Names of the output's levels; the last one silences everything but errors.
 const LEVELS: [&str; 6] = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL", "NONE"];
@@ -107,11 +109,27 @@ pub(super) struct Cluster {
     members: Vec<Member>,
     messages: Vec<Message>,
     pub(super) output: Output,
+    /// Where the members' traces go.
+    events: Option<mpsc::Sender<String>>,
+}
+
+#[derive(Debug)]
+struct SendEvents(mpsc::Sender<String>);
+
+impl Tracer for SendEvents {
+    fn trace(&mut self, event: &TraceEvent) {
+        // nobody listens any more
+        let _ = self.0.send(event.to_string());
+    }
 }
 
 impl Cluster {
     pub(super) fn new() -> Self {
         Self::default()
+    }
+
+    pub(super) fn traced(events: mpsc::Sender<String>) -> Self {
+        Self { events: Some(events), ..Self::default() }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -189,8 +207,13 @@ impl Cluster {
             }
             let storage = HistoryStorage { log, history: vec![snapshot.clone()] };
             let config = Config { id, log_level: Some(Level::Debug), ..config.clone() };
-            let mut node = RawNode::new(config.clone(), storage)
-                .map_err(|error| Failure::fatal(error.to_string()))?;
+            let node = match self.events.clone() {
+                None => RawNode::new(config.clone(), storage),
+                Some(events) => {
+                    RawNode::with_tracer(config.clone(), storage, Box::new(SendEvents(events)))
+                }
+            };
+            let mut node = node.map_err(|error| Failure::fatal(error.to_string()))?;
             node.win_by_any_quorum();
             let (append_work, apply_work) = (VecDeque::new(), VecDeque::new());
             self.members.push(Member { node, config, append_work, apply_work });

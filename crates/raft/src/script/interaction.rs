@@ -220,7 +220,12 @@ fn propose_conf_change(env: &mut Cluster, d: &Directive) -> Result<(), Failure> 
     let mut transition = ConfChangeTransition::Auto;
     for (key, value) in d.values() {
         match (key, value) {
-            ("v1", value) => is_v1 = parse_bool(value)?,
+            ("v1", value) => {
+                is_v1 = parse_bool(value).map_err(|_| {
+                    let value = crate::describe::quoted(value.as_bytes());
+                    Failure::reported(format!("strconv.ParseBool: parsing {value}: invalid syntax"))
+                })?;
+            }
             ("transition", "auto") => transition = ConfChangeTransition::Auto,
             ("transition", "implicit") => transition = ConfChangeTransition::JointImplicit,
             ("transition", "explicit") => transition = ConfChangeTransition::JointExplicit,

@@ -159,7 +159,8 @@ impl Progress {
             return false;
         }
         let hint = rejected.min(match_hint.saturating_add(1));
-        self.next_index = hint.max(self.match_index + 1);
+        let least = if cfg!(mutant = "R6") { 1 } else { self.match_index + 1 };
+        self.next_index = hint.max(least);
         self.sent_commit = self.sent_commit.min(self.next_index - 1);
         self.msg_app_flow_paused = false;
         true
@@ -265,5 +266,44 @@ impl fmt::Display for ProgressMap {
     /// One member a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.iter().try_for_each(|(id, progress)| writeln!(f, "{id}: {progress}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    /// R3, R6: whatever happens to a follower, what is in flight adds up, and the next index is beyond the match.
+    #[test]
+    fn any_history_keeps_the_invariants() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed, 0);
+            let count_max = 1 + rng.below(4) as usize;
+            let mut progress = Progress::new(10, Inflights::new(count_max, 100), false);
+            for _ in 0..100 {
+                let near = u64::from(rng.below(8));
+                match rng.below(7) {
+                    0 => progress.become_probe(),
+                    1 => progress.become_replicate(),
+                    2 => progress.become_snapshot(progress.match_index + near),
+                    3 if !progress.is_paused() && !progress.inflights.is_full() => {
+                        progress.sent_entries(near as usize, u64::from(rng.below(80)));
+                    }
+                    4 => {
+                        let acked = (progress.match_index + near).min(progress.next_index - 1);
+                        progress.maybe_update(acked);
+                        progress.inflights.free_le(acked);
+                    }
+                    _ => {
+                        let rejected = (progress.next_index + near).saturating_sub(4);
+                        progress.maybe_decrease_to(rejected, u64::from(rng.below(20)));
+                    }
+                }
+                assert!(progress.next_index > progress.match_index, "seed {seed}: {progress}");
+                let bytes: u64 = progress.inflights.sizes().sum();
+                assert_eq!(progress.inflights.bytes(), bytes, "seed {seed}: {progress}");
+            }
+        }
     }
 }
