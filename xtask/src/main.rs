@@ -4,6 +4,7 @@
 
 mod bench;
 mod conformance;
+mod mutants;
 mod raft_scripts;
 mod tidy;
 
@@ -15,9 +16,13 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy                rules of this repository that neither rustc nor clippy knows
   conformance [...]   the official clients, tools and files of etcd against ours
   bench [...]         etcd and ours under the same load
+  mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
   raft-scripts DIR    replay etcd's raft scripts against the crate raft";
 
 fn main() -> ExitCode {
+    if let Some(code) = mutants::rustc_wrapper() {
+        return code;
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let task = args.first().map_or("help", String::as_str);
     let rest = args.get(1..).unwrap_or_default();
@@ -26,6 +31,7 @@ fn main() -> ExitCode {
         "tidy" => tidy(),
         "conformance" => conformance::run(rest).map(|outcome| outcome.success()),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
+        "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
         "raft-scripts" => raft_scripts(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
