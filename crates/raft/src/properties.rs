@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Seeds of a normal run; `RAFT_SEEDS` asks for more or less, `RAFT_SEED` for a single one.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 2000;
 const STEPS: u32 = 5000;
 const MEMBERS: u64 = 5;
 
@@ -32,7 +32,11 @@ struct Seen {
     joint: usize,
     snapshots: usize,
     crashes: usize,
+    /// Crashes in the midst of a write.
+    torn: usize,
     reads: usize,
+    /// Of these, such as rely on a lease.
+    lease_reads: usize,
     transfers: usize,
     /// Changes that a snapshot overtook.
     superseded: usize,
@@ -47,6 +51,7 @@ struct Member {
     /// What survives a crash.
     disk: MemoryStorage,
     is_async: bool,
+    pre_vote: bool,
     append_work: VecDeque<Message>,
     apply_work: VecDeque<Message>,
     /// The application: the last index applied, and the digest of all entries up to it.
@@ -116,6 +121,19 @@ impl Member {
         }
     }
 
+    /// What a crash in the midst of a write leaves: the file is written in order, with the hard state last.
+    fn write_torn(&mut self, snapshot: Option<&Snapshot>, entries: &[Entry], kept: usize) {
+        let Some(node) = &self.node else { return };
+        let (hard_state, _) = node.storage().initial_state().expect("in memory");
+        if !hard_state.is_empty() {
+            self.disk.set_hard_state(hard_state);
+        }
+        if let Some(snapshot) = snapshot.filter(|_| kept > 0) {
+            self.disk.apply_snapshot(snapshot.clone()).expect("newer than the one here");
+        }
+        self.disk.append(&entries[..kept.min(entries.len())]);
+    }
+
     /// Whether the entry is durable here, in the log or in a snapshot.
     fn has_durable(&self, index: u64, term: u64) -> bool {
         index < self.disk.first_index() || self.disk.term(index).is_ok_and(|ours| ours == term)
@@ -125,15 +143,28 @@ impl Member {
 impl Sim {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 0);
+        let check_quorum = rng.below(2) == 0;
+        let is_lease_based = check_quorum && rng.below(4) == 0;
+        let max_size_per_msg = [0, 64, u64::MAX][rng.below(3) as usize];
         let config = Config {
             election_tick: 5,
             pre_vote: rng.below(2) == 0,
-            check_quorum: rng.below(2) == 0,
+            check_quorum,
             step_down_on_removal: rng.below(2) == 0,
-            max_size_per_msg: [0, 64, u64::MAX][rng.below(3) as usize],
+            max_size_per_msg,
+            max_inflight_bytes: if max_size_per_msg == 64 {
+                64 * u64::from(rng.below(3))
+            } else {
+                0
+            },
+            max_uncommitted_entries_size: [0, 20][rng.below(2) as usize],
+            disable_proposal_forwarding: rng.below(8) == 0,
             max_committed_size_per_ready: [0, 64][rng.below(2) as usize],
             max_inflight_msgs: [1, 3, 256][rng.below(3) as usize],
-            read_only_option: ReadOnlyOption::Safe,
+            read_only_option: match is_lease_based {
+                true => ReadOnlyOption::LeaseBased,
+                false => ReadOnlyOption::Safe,
+            },
             ..Config::new(1)
         };
         let mut sim = Self {
@@ -154,11 +185,15 @@ impl Sim {
         };
         for id in 1..=MEMBERS {
             let is_async = sim.rng.below(2) == 0;
+            // It is turned on or off one member after the other. (The check of the quorum must be on everywhere or
+            // nowhere: a member without it does not tell a leader of an earlier term that it is out of date.)
+            let pre_vote = sim.config.pre_vote ^ (sim.rng.below(8) == 0);
             sim.members.push(Member {
                 id,
                 node: None,
                 disk: MemoryStorage::new(),
                 is_async,
+                pre_vote,
                 append_work: VecDeque::new(),
                 apply_work: VecDeque::new(),
                 applied: 0,
@@ -175,7 +210,7 @@ impl Sim {
             // a founding member that crashes before this is written would have to be founded again
             sim.handle_ready(id, false);
             while !sim.member(id).append_work.is_empty() {
-                sim.handle_append(id);
+                sim.handle_append(id, false);
             }
         }
         sim
@@ -209,6 +244,7 @@ impl Sim {
             id,
             applied: member.applied,
             async_storage_writes: member.is_async,
+            pre_vote: member.pre_vote,
             seed: seed.wrapping_add(member.starts << 32),
             ..config
         };
@@ -232,6 +268,8 @@ impl Sim {
         let crash_at = if may_crash { self.rng.below(60) } else { u32::MAX };
         let member = self.member(id);
         let is_async = member.is_async;
+        let is_lease_based = self.config.read_only_option == ReadOnlyOption::LeaseBased;
+        let member = self.member(id);
         let Some(node) = member.node.as_mut().filter(|node| node.has_ready()) else { return };
         let ready = node.ready();
         let is_leader = node.basic_status().soft_state.raft_state == StateType::Leader;
@@ -239,6 +277,7 @@ impl Sim {
             let least = self.reads[&state.request_ctx];
             assert!(state.index >= least, "read at {} after {least} was committed", state.index);
             self.seen.reads += 1;
+            self.seen.lease_reads += usize::from(is_lease_based);
         }
         if crash_at == 0 {
             return self.crash(id);
@@ -256,6 +295,12 @@ impl Sim {
         // a leader may send first
         if is_leader && crash_at == 1 {
             self.network.extend(ready.messages);
+            return self.crash(id);
+        }
+        if crash_at == 3 {
+            let kept = self.rng.below(4) as usize;
+            self.member(id).write_torn(ready.snapshot.as_ref(), &ready.entries, kept);
+            self.seen.torn += 1;
             return self.crash(id);
         }
         let hard_state = ready.hard_state;
@@ -278,9 +323,16 @@ impl Sim {
         self.node(id).expect("it is up").advance(ready);
     }
 
-    fn handle_append(&mut self, id: u64) {
+    fn handle_append(&mut self, id: u64, may_crash: bool) {
         let member = self.member(id);
         let Some(m) = member.append_work.pop_front() else { return };
+        if may_crash && self.one_in(60) {
+            let kept = self.rng.below(4) as usize;
+            self.member(id).write_torn(m.snapshot.as_deref(), &m.entries, kept);
+            self.seen.torn += 1;
+            return self.crash(id);
+        }
+        let member = self.member(id);
         let hard_state = HardState { term: m.term, vote: m.vote, commit: m.commit };
         let hard_state = (!hard_state.is_empty()).then_some(hard_state);
         member.write(hard_state, m.snapshot.as_deref(), &m.entries);
@@ -373,7 +425,7 @@ impl Sim {
                 }
             }
             60..80 => self.handle_ready(id, true),
-            80..86 => self.handle_append(id),
+            80..86 => self.handle_append(id, true),
             86..91 => self.handle_apply(id),
             91..95 => self.propose(id),
             95 => self.propose_conf_change(id),
@@ -451,7 +503,19 @@ impl Sim {
     fn read(&mut self, id: u64) {
         self.proposals += 1;
         let context = Bytes::from(self.proposals.to_be_bytes().to_vec());
-        let committed = self.committed.keys().next_back().copied().unwrap_or(0);
+        // A lease holds as long as clocks agree and messages are not late, which is not so here: another may have been
+        // elected. But a leader knows at least what was committed up to its own term.
+        let known_in = match self.config.read_only_option {
+            ReadOnlyOption::Safe => u64::MAX,
+            ReadOnlyOption::LeaseBased => {
+                let status = self.node(id).map(|node| node.basic_status());
+                let leads =
+                    status.filter(|status| status.soft_state.raft_state == StateType::Leader);
+                leads.map_or(0, |status| status.hard_state.term)
+            }
+        };
+        let known = self.committed.iter().rfind(|(_, (_, since))| *since <= known_in);
+        let committed = known.map_or(0, |(&index, _)| index);
         self.reads.insert(context.clone(), committed);
         if let Some(node) = self.node(id) {
             node.read_index(context);
@@ -496,7 +560,7 @@ impl Sim {
             }
             5 => {
                 if let Some(node) = self.node(id) {
-                    node.forget_leader().expect("safe reads");
+                    node.forget_leader().expect("no way to fail");
                 }
             }
             6 => {
@@ -609,7 +673,7 @@ impl Sim {
         }
         self.handle_ready(id, false);
         while !self.member(id).append_work.is_empty() {
-            self.handle_append(id);
+            self.handle_append(id, false);
         }
         while !self.member(id).apply_work.is_empty() {
             self.handle_apply(id);
@@ -721,7 +785,9 @@ fn random_schedules_keep_the_promises_of_raft() {
         total.joint += seen.joint;
         total.snapshots += seen.snapshots;
         total.crashes += seen.crashes;
+        total.torn += seen.torn;
         total.reads += seen.reads;
+        total.lease_reads += seen.lease_reads;
         total.transfers += seen.transfers;
         total.stuck += seen.stuck;
         total.superseded += seen.superseded;
@@ -735,6 +801,7 @@ fn random_schedules_keep_the_promises_of_raft() {
     assert!(total.committed > 20 * seeds as u64, "{total:?}");
     assert!(total.conf_changes > seeds && total.joint > seeds / 4, "{total:?}");
     assert!(total.snapshots > seeds / 4 && total.crashes > seeds, "{total:?}");
+    assert!(total.torn > seeds / 4 && total.lease_reads > seeds / 20, "{total:?}");
     assert!(total.stuck < seeds / 20, "{total:?}");
     assert!(total.reads > seeds && total.transfers > seeds, "{total:?}");
 }
