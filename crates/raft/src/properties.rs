@@ -694,6 +694,18 @@ impl Sim {
         newest.expect("there are members").conf_state.clone()
     }
 
+    /// A member that does not know that it was removed holds elections (thesis §4.2.3), and where neither pre-vote nor
+    /// the check of the quorum is on nobody may get on with their work. Somebody has to stop it.
+    fn stop_removed(&mut self) {
+        let conf_state = self.newest_conf_state();
+        let lists = [&conf_state.voters, &conf_state.voters_outgoing, &conf_state.learners];
+        for id in 1..=MEMBERS {
+            if !lists.iter().any(|ids| ids.contains(&id)) && self.node(id).is_some() {
+                self.crash(id);
+            }
+        }
+    }
+
     /// With everything repaired the cluster goes on.
     fn check_liveness(&mut self) {
         self.cut.clear();
@@ -705,6 +717,9 @@ impl Sim {
         }
         let before = self.digests.keys().next_back().copied().unwrap_or(0);
         for round in 0..2000 {
+            if round == 1000 {
+                self.stop_removed();
+            }
             for id in 1..=MEMBERS {
                 self.work(id, round);
             }
