@@ -316,6 +316,10 @@ impl<S: Storage> Raft<S> {
 
     // ---- the trace ----
 
+    pub(crate) fn tracer_mut(&mut self) -> Option<&mut (dyn Tracer + 'static)> {
+        self.tracer.as_deref_mut()
+    }
+
     pub(crate) fn trace(&mut self, name: TraceEventType) {
         if self.tracer.is_some() {
             self.trace_with(name, None, TraceProperties::None);

@@ -538,6 +538,11 @@ impl<S: Storage> RawNode<S> {
         self.raft.trk.progress.iter().for_each(|(id, progress)| visit(id, progress));
     }
 
+    /// The tracer that this member was started with.
+    pub fn tracer_mut(&mut self) -> Option<&mut (dyn Tracer + 'static)> {
+        self.raft.tracer_mut()
+    }
+
     /// The log lines since the last call; see [`Config::log_level`].
     pub fn take_log_lines(&mut self) -> Vec<LogLine> {
         self.raft.logger.take()

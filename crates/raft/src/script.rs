@@ -76,11 +76,9 @@ pub fn replay(text: &str) -> Result<(), Box<Mismatch>> {
 /// Replays a script of a whole cluster and returns the [trace](crate::trace) of all members, one event a line.
 pub fn trace(text: &str) -> Result<Vec<String>, Box<Mismatch>> {
     let directives = directive::parse(text)?;
-    let (events, received) = std::sync::mpsc::channel();
-    let mut env = cluster::Cluster::traced(events);
+    let mut env = cluster::Cluster::traced();
     run(&directives, |directive| interaction::handle(&mut env, directive))?;
-    drop(env);
-    Ok(received.into_iter().collect())
+    Ok(env.events.unwrap_or_default())
 }
 
 fn run(

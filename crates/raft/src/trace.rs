@@ -6,6 +6,7 @@
 //! envelope the checker's preprocessor wants around it. A member without a tracer makes no event: what remains is a
 //! test of one pointer.
 
+use std::any::Any;
 use std::fmt;
 
 use crate::pb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, HardState, Message, MessageType};
@@ -13,7 +14,9 @@ use crate::quorum::{JointConfig, MajorityConfig};
 use crate::raft::StateType;
 
 /// Takes the events of one member, in the order in which they happen.
-pub trait Tracer: fmt::Debug + Send {
+///
+/// [`RawNode::tracer_mut`](crate::RawNode::tracer_mut) gives it back, as `dyn Any` to those who know its type.
+pub trait Tracer: Any + fmt::Debug + Send {
     /// Called in the midst of a transition; must not call back.
     fn trace(&mut self, event: &TraceEvent);
 }

@@ -1,7 +1,7 @@
 //! The cluster of an interaction script: members, their storage, messages in flight, and the output.
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::mpsc;
 
 use bytes::Bytes;
 
@@ -109,17 +109,17 @@ pub(super) struct Cluster {
     members: Vec<Member>,
     messages: Vec<Message>,
     pub(super) output: Output,
-    /// Where the members' traces go.
-    events: Option<mpsc::Sender<String>>,
+    /// The trace of all members, if it is wanted.
+    pub(super) events: Option<Vec<String>>,
 }
 
-#[derive(Debug)]
-struct SendEvents(mpsc::Sender<String>);
+/// Keeps one member's events until the end of a call.
+#[derive(Debug, Default)]
+struct KeepEvents(Vec<String>);
 
-impl Tracer for SendEvents {
+impl Tracer for KeepEvents {
     fn trace(&mut self, event: &TraceEvent) {
-        // nobody listens any more
-        let _ = self.0.send(event.to_string());
+        self.0.push(event.to_string());
     }
 }
 
@@ -128,8 +128,8 @@ impl Cluster {
         Self::default()
     }
 
-    pub(super) fn traced(events: mpsc::Sender<String>) -> Self {
-        Self { events: Some(events), ..Self::default() }
+    pub(super) fn traced() -> Self {
+        Self { events: Some(Vec::new()), ..Self::default() }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -150,7 +150,14 @@ impl Cluster {
     ) -> Result<T, Failure> {
         let member = self.member(id)?;
         let result = f(&mut member.node);
-        for line in member.node.take_log_lines() {
+        let tracer: Option<&mut dyn Any> = member.node.tracer_mut().map(|tracer| tracer as _);
+        let kept = tracer.and_then(|tracer| tracer.downcast_mut::<KeepEvents>());
+        let kept = kept.map(std::mem::take).unwrap_or_default();
+        let lines = member.node.take_log_lines();
+        if let Some(events) = &mut self.events {
+            events.extend(kept.0);
+        }
+        for line in lines {
             let level = match line.level {
                 Level::Debug => 0,
                 Level::Info => 1,
@@ -207,10 +214,11 @@ impl Cluster {
             }
             let storage = HistoryStorage { log, history: vec![snapshot.clone()] };
             let config = Config { id, log_level: Some(Level::Debug), ..config.clone() };
-            let node = match self.events.clone() {
+            let node = match self.events {
                 None => RawNode::new(config.clone(), storage),
-                Some(events) => {
-                    RawNode::with_tracer(config.clone(), storage, Box::new(SendEvents(events)))
+                Some(_) => {
+                    let tracer = Box::<KeepEvents>::default();
+                    RawNode::with_tracer(config.clone(), storage, tracer)
                 }
             };
             let mut node = node.map_err(|error| Failure::fatal(error.to_string()))?;
