@@ -74,24 +74,25 @@ pub fn init(options: &LogOptions) -> io::Result<()> {
             Output::Stderr => Sink::Stderr,
             Output::Stdout => Sink::Stdout,
             Output::File(path) => {
-                Sink::File(Mutex::new(fs::OpenOptions::new().create(true).append(true).open(path)?))
+                Sink::File(fs::OpenOptions::new().create(true).append(true).open(path)?)
             }
         });
     }
-    let log = Log { level: options.level, format: options.format, sinks };
+    let log = Log { level: options.level, format: options.format, sinks: Mutex::new(sinks) };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)
 }
 
 enum Sink {
     Stderr,
     Stdout,
-    File(Mutex<fs::File>),
+    File(fs::File),
 }
 
 struct Log {
     level: Level,
     format: Format,
-    sinks: Vec<Sink>,
+    /// Under one lock, so that lines come in the same order in all of them.
+    sinks: Mutex<Vec<Sink>>,
 }
 
 impl Subscriber for Log {
@@ -134,12 +135,12 @@ impl Subscriber for Log {
             }
         };
         line.push('\n');
-        for sink in &self.sinks {
+        for sink in &mut *self.sinks.lock() {
             // A log that can't be written must not stop the member.
             let _ = match sink {
                 Sink::Stderr => io::stderr().lock().write_all(line.as_bytes()),
                 Sink::Stdout => io::stdout().lock().write_all(line.as_bytes()),
-                Sink::File(file) => file.lock().write_all(line.as_bytes()),
+                Sink::File(file) => file.write_all(line.as_bytes()),
             };
         }
     }
@@ -328,8 +329,8 @@ mod tests {
     fn a_list_is_an_array_and_what_looks_like_one_is_a_string() {
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
         let mut file = fs::File::from(rustix::fs::memfd_create("log", flags).expect("memory"));
-        let sink = Sink::File(Mutex::new(file.try_clone().expect("a descriptor")));
-        let log = Log { level: Level::INFO, format: Format::Json, sinks: vec![sink] };
+        let sink = Sink::File(file.try_clone().expect("a descriptor"));
+        let log = Log { level: Level::INFO, format: Format::Json, sinks: Mutex::new(vec![sink]) };
         tracing::subscriber::with_default(log, || {
             tracing::info!(
                 list = ?List::new(["a\"b", "c"]),
