@@ -64,6 +64,14 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     end_on_panic();
+    // Before the start, so that who reads that it serves can stop it in order.
+    let mut signals = match signals::Signals::new() {
+        Ok(signals) => signals,
+        Err(err) => {
+            error!(level = "fatal", error = %err, "cannot wait for signals");
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &options.warnings {
         let (message, variable) = warning.split_once('\0').unwrap_or((warning, ""));
         warn!("environment-variable" = variable, "{message}");
@@ -81,13 +89,6 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
             let text = err.to_string();
             error!(error = text.as_str(), "bootstrap failed");
             error!(level = "fatal", error = text.as_str(), "discovery failed");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut signals = match signals::Signals::new() {
-        Ok(signals) => signals,
-        Err(err) => {
-            error!(level = "fatal", error = %err, "cannot wait for signals");
             return ExitCode::FAILURE;
         }
     };

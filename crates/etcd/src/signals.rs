@@ -1,11 +1,13 @@
-//! SIGTERM and SIGINT, caught while the member runs.
+//! SIGTERM and SIGINT, caught while the member starts and runs.
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator;
 use signal_hook::low_level::emulate_default_handler;
+use signal_hook::{flag, iterator};
 
 /// A signal that ends the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +18,14 @@ pub(crate) struct Signal(i32);
 pub(crate) struct Signals(iterator::Signals);
 
 impl Signals {
-    /// Catches them from now on; before, they end the process at once.
+    /// Catches them from now on. The second one ends the process at once, as in etcd.
     pub(crate) fn new() -> io::Result<Self> {
+        let is_caught = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // The order makes the first one set what the second one finds.
+            flag::register_conditional_default(signal, Arc::clone(&is_caught))?;
+            flag::register(signal, Arc::clone(&is_caught))?;
+        }
         iterator::Signals::new([SIGINT, SIGTERM]).map(Self)
     }
 

@@ -306,6 +306,15 @@ fn systemd_is_told_when_it_serves_and_when_it_stops() {
 }
 
 #[test]
+fn a_signal_during_the_start_ends_it_in_order() {
+    let scratch = Scratch::new("early");
+    let end = Launch::new(&scratch.data()).start_and_signal(Signal::TERM);
+    assert_eq!(end.signal(), Some(Signal::TERM.as_raw()));
+    let last = end.lines.last().expect("a line");
+    assert!(last.contains("\"msg\":\"stopped\""), "{}", end.log());
+}
+
+#[test]
 fn the_log_is_zaps() {
     let scratch = Scratch::new("log");
     let end = Launch::new(&scratch.data()).start().terminate();

@@ -170,6 +170,14 @@ impl Launch {
         }
     }
 
+    /// Runs it, and sends a signal when its first line is in the log.
+    pub(crate) fn start_and_signal(&self, signal: Signal) -> End {
+        let mut process = self.spawn();
+        process.wait_for_line(|_| true).expect("a line");
+        process.signal(signal);
+        process.finish()
+    }
+
     /// Runs it to its end, which must come by itself.
     pub(crate) fn end(&self) -> End {
         match self.run() {
