@@ -24,6 +24,7 @@ scripts! {
     apply_what_is_stable
     auto_leave
     auto_leave_new_leader
+    changes
     compaction_and_snapshot
     cut_off_leader_steps_down
     errors
@@ -32,6 +33,7 @@ scripts! {
     learner_votes
     paging_async
     prevote_turned_on_one_by_one
+    quorums
     replication_limits
     reports_of_a_removed_member
     single_node_commits_what_is_stable

@@ -31,8 +31,9 @@ pub(super) fn handle(directive: &Directive) -> Result<String, Failure> {
     if config.ids().len() != input.len() {
         let ids: Vec<_> = config.ids().ids().iter().map(|id| format!("{id}:{{}}")).collect();
         return Ok(format!(
-            "error: mismatched input (explicit or _) for voters map[{}]: {input:?}",
-            ids.join(" ")
+            "error: mismatched input (explicit or _) for voters map[{}]: [{}]",
+            ids.join(" "),
+            input.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
         ));
     }
     let acked = case.acked(input);
