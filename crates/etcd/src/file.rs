@@ -10,6 +10,9 @@ use crate::table::{self, Kind};
 /// The longest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Flags that are no settings: in a file their names say nothing, as any unknown key.
+const NO_SETTINGS: [&str; 3] = ["config-file", "discovery-fallback", "version"];
+
 /// Lists that are no URLs.
 const LISTS: [&str; 2] = ["cors", "host-whitelist"];
 
@@ -43,7 +46,8 @@ fn from_value(value: &Value) -> Result<Vec<(&'static str, String)>, String> {
     let mut texts = Vec::new();
     // What is null is not given.
     for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-        let Some(flag) = table::find(key) else {
+        let setting = table::find(key).filter(|flag| !NO_SETTINGS.contains(&flag.name));
+        let Some(flag) = setting else {
             refuse_section(key, value)?;
             continue;
         };
@@ -124,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_null_or_an_empty_list_is_not_given() {
-        let yaml = "name:\ncors:\nhost-whitelist: ''\nlisten-client-urls: ''\nsnapshot-count:\ndata-dir: ''\n";
+    fn what_is_null_or_an_empty_list_or_no_setting_is_not_given() {
+        let yaml = "discovery-fallback: proxy\nname:\ncors:\nhost-whitelist: ''\nlisten-client-urls: ''\nsnapshot-count:\ndata-dir: ''\n";
         assert_eq!(texts(yaml), Ok(vec![("data-dir", String::new())]));
     }
 
