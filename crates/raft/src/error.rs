@@ -49,7 +49,7 @@ pub enum BootstrapError {
     /// The storage has entries or a snapshot.
     #[error("can't bootstrap a nonempty Storage")]
     NonemptyStorage,
-    /// The peers make no configuration.
-    #[error(transparent)]
-    ConfChange(#[from] crate::ConfChangeError),
+    /// A peer's id is 0 or stands for a storage thread.
+    #[error("{0:x} is no id of a member")]
+    PeerId(u64),
 }

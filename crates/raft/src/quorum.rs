@@ -78,7 +78,7 @@ impl MajorityConfig {
     /// The highest index that a majority has acknowledged; `acked` is `None` for a member not heard of.
     /// `u64::MAX` for the empty configuration.
     pub fn committed_index(&self, acked: impl Fn(u64) -> Option<u64>) -> u64 {
-        const STACK: usize = 7;
+        const STACK: usize = 15;
         let n = self.ids.len();
         if n == 0 {
             return u64::MAX;

@@ -58,7 +58,7 @@ impl<S: Storage> Raft<S> {
 
     // ---- proposals ----
 
-    fn handle_proposal(&mut self, mut entries: Vec<Entry>) -> Result<(), Error> {
+    pub(crate) fn handle_proposal(&mut self, mut entries: Vec<Entry>) -> Result<(), Error> {
         let id = self.config.id;
         // Removed while leading.
         if !self.trk.progress.contains(id) {
@@ -622,7 +622,7 @@ impl<S: Storage> Raft<S> {
         }
     }
 
-    pub(super) fn is_leader(&self) -> bool {
+    pub(crate) fn is_leader(&self) -> bool {
         self.state == StateType::Leader
     }
 }
