@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "reports for people to read")]
 
 mod bench;
+mod bench_raft;
 mod conformance;
 mod mutants;
 mod raft_scripts;
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   conformance [...]   the official clients, tools and files of etcd against ours
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
+  bench-raft [...]    our raft, Go's and the crate raft 0.7 at the same work
   raft-scripts DIR    replay etcd's raft scripts against the crate raft";
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "conformance" => conformance::run(rest).map(|outcome| outcome.success()),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
+        "bench-raft" => bench_raft::run(rest),
         "raft-scripts" => raft_scripts(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
