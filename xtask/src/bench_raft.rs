@@ -104,11 +104,11 @@ fn ours() -> Result<PathBuf, String> {
     let args = "bench --locked -p raft-node --bench raft --no-run --message-format=json";
     let mut command = Command::new("cargo");
     let text = output(command.args(args.split(' ')).current_dir(crate::root()))?;
-    let paths = text.lines().filter_map(|line| {
+    let mut paths = text.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message.get("executable")?.as_str()?))
     });
-    paths.last().ok_or_else(|| format!("cargo {args}: built nothing"))
+    paths.next_back().ok_or_else(|| format!("cargo {args}: built nothing"))
 }
 
 fn go() -> Result<PathBuf, String> {
