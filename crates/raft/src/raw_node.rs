@@ -177,22 +177,32 @@ impl<S: Storage> RawNode<S> {
 
     // ---- events ----
 
-    /// One tick of the clock has passed.
+    /// One tick of the clock has passed: a follower may start an election (thesis §3.4), a leader send heartbeats and,
+    /// with `check_quorum`, step down.
     pub fn tick(&mut self) {
         self.raft.tick();
     }
 
-    /// One tick has passed in a group known to be idle: no heartbeat, no election, just the count.
+    /// One tick has passed in a group known to be idle: no heartbeat, no election, just the count, so that an election
+    /// is not late when ticks are resumed. For programs with very many groups, as in etcd's rawnode.go.
     pub const fn tick_quiesced(&mut self) {
         self.raft.tick_quiesced();
     }
 
-    /// Starts an election now.
+    /// Starts an election now, without waiting for the timeout; with `pre_vote` it is asked first whether it could be
+    /// won. Ignored by a leader, by who has no vote, and while a committed change of the configuration is not applied:
+    /// then the log says so. (etcd's `MsgHup`.)
     pub fn campaign(&mut self) -> Result<(), Error> {
         self.step_own(Message::default())
     }
 
-    /// Proposes an entry. A follower sends it to its leader, and success there is not known here.
+    /// Proposes an entry. A leader appends it; a follower sends it to its leader, and success there is not known here. It
+    /// is done when it comes in [`Ready::committed_entries`], and may be lost before, so put an id into it and try again
+    /// after a while. Thesis §3.5.
+    ///
+    /// # Errors
+    /// [`Error::ProposalDropped`] without a leader, while leadership is transferred, from who is not in the
+    /// configuration, where a follower must not forward, and when too much is uncommitted.
     pub fn propose(&mut self, data: Bytes) -> Result<(), Error> {
         let entries = vec![Entry { data, ..Entry::default() }];
         // no detour through a message, which is ten times as large, in the usual case
@@ -203,6 +213,9 @@ impl<S: Storage> RawNode<S> {
     }
 
     /// Proposes entries, of which the type and data count, to be appended together or dropped together.
+    ///
+    /// # Errors
+    /// As [`propose`](Self::propose), and [`Error::InvalidMessage`] for none at all or for a malformed change.
     pub fn propose_entries(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
         let m = Message {
             msg_type: MessageType::Prop,
@@ -219,12 +232,19 @@ impl<S: Storage> RawNode<S> {
     }
 
     /// Proposes a change of one member. It has no effect, and is appended as an empty entry, while another
-    /// change is not applied.
+    /// change is not applied: one at a time is what keeps two majorities from deciding apart (thesis §4.1).
+    ///
+    /// # Errors
+    /// As [`propose`](Self::propose).
     pub fn propose_conf_change(&mut self, change: &ConfChange) -> Result<(), Error> {
         self.propose_change(EntryType::ConfChange, change.encode_to_vec())
     }
 
-    /// Proposes a change of any number of members; an empty one leaves a joint configuration.
+    /// Proposes a change of any number of members, through a joint configuration where it is more than one (thesis §4.3);
+    /// an empty one leaves a joint configuration. The same rules as for [`propose_conf_change`](Self::propose_conf_change).
+    ///
+    /// # Errors
+    /// As [`propose`](Self::propose).
     pub fn propose_conf_change_v2(&mut self, change: &ConfChangeV2) -> Result<(), Error> {
         self.propose_change(EntryType::ConfChangeV2, change.encode_to_vec())
     }
@@ -250,7 +270,11 @@ impl<S: Storage> RawNode<S> {
         self.raft.apply_conf_change(change)
     }
 
-    /// Handles a message from a peer. Any message that decodes is either handled or refused.
+    /// Handles a message from a peer. Any message that decodes is either handled or refused; what is late or doubled is
+    /// handled without effect.
+    ///
+    /// # Errors
+    /// See [`Error`]: a refused message has changed nothing. After [`Error::LogLost`] the member must not go on.
     pub fn step(&mut self, m: Message) -> Result<(), Error> {
         self.raft.validate(&m)?;
         self.raft.step(m)
@@ -258,6 +282,12 @@ impl<S: Storage> RawNode<S> {
 
     /// Handles a message to this member out of the `responses` of its own storage threads, once what they
     /// answer is done. Not for messages of peers: it trusts them.
+    ///
+    /// # Errors
+    /// [`Error::StepPeerNotFound`] when this member was removed in the meantime.
+    ///
+    /// # Panics
+    /// If the message is no answer.
     pub fn step_local(&mut self, m: Message) -> Result<(), Error> {
         assert!(m.msg_type.is_response(), "{} is no response of a storage thread", m.msg_type);
         // A vote or an acknowledgement of this member, which was removed in the meantime.
@@ -271,28 +301,34 @@ impl<S: Storage> RawNode<S> {
         self.raft.step(m)
     }
 
-    /// A message to `id` could not be sent.
+    /// A message to `id` could not be sent: the leader then sends it one append at a time until it answers. Calls for
+    /// members that are unknown, or on a follower, have no effect.
     pub fn report_unreachable(&mut self, id: u64) {
         self.report(MessageType::Unreachable, id, false);
     }
 
-    /// Sending a snapshot to `id` has ended.
+    /// Sending a snapshot to `id` has ended. A failure must be reported, or that member gets nothing more; success shows
+    /// in its own answer as well.
     pub fn report_snapshot(&mut self, id: u64, status: SnapshotStatus) {
         self.report(MessageType::SnapStatus, id, status == SnapshotStatus::Failure);
     }
 
-    /// Asks the leader to hand over to `transferee`.
+    /// Asks the leader to hand over to `transferee`, which starts an election as soon as it has the whole log (thesis
+    /// §3.10). Proposals are dropped meanwhile; after an election timeout the attempt is given up. On a follower the request
+    /// goes to the leader.
     pub fn transfer_leader(&mut self, transferee: u64) {
         self.report(MessageType::TransferLeader, transferee, false);
     }
 
-    /// Forgets the leader, so that this follower may vote for another at once. Ignored with lease-based reads.
+    /// Forgets the leader, so that this follower may vote for another at once, although it has heard the leader lately:
+    /// for those who know by other means that it is gone. Ignored by a leader and with lease-based reads.
     pub fn forget_leader(&mut self) -> Result<(), Error> {
         self.step_own(Message { msg_type: MessageType::ForgetLeader, ..Message::default() })
     }
 
     /// Asks for an index at which a read is linearizable. It comes as a [`ReadState`] with `request_ctx`, or
-    /// never: when there is no leader, or a message is lost. Ask again then.
+    /// never: when there is no leader, or a message is lost. Ask again then. Thesis §6.4; how the leader confirms it is
+    /// [`Config::read_only_option`].
     pub fn read_index(&mut self, request_ctx: Bytes) {
         let entry = Entry { data: request_ctx, ..Entry::default() };
         // without a leader it is dropped, which is not an error
@@ -310,7 +346,7 @@ impl<S: Storage> RawNode<S> {
 
     // ---- work ----
 
-    /// Whether [`ready`](Self::ready) would return anything.
+    /// Whether [`ready`](Self::ready) would return anything. Cheap.
     pub fn has_ready(&self) -> bool {
         let raft = &self.raft;
         let hard_state = raft.hard_state();
@@ -326,6 +362,9 @@ impl<S: Storage> RawNode<S> {
 
     /// Takes the work that has come up. Without `async_storage_writes` it must be given back to
     /// [`advance`](Self::advance) when done, before the next call.
+    ///
+    /// # Panics
+    /// If one is out already, or the storage returns what it must not: see [`Storage`].
     pub fn ready(&mut self) -> Ready {
         assert!(!self.is_ready_out, "two accepted Ready structs without call to Advance");
         let mut ready = std::mem::take(&mut self.spare);
@@ -365,7 +404,11 @@ impl<S: Storage> RawNode<S> {
         ready
     }
 
-    /// Acknowledges that everything in `ready` is done.
+    /// Acknowledges that everything in `ready` is done. `ready` is taken for its memory; what was moved out of it does
+    /// not matter.
+    ///
+    /// # Panics
+    /// If none is out, or with `async_storage_writes`.
     pub fn advance(&mut self, ready: Ready) {
         assert!(
             !self.async_storage_writes,
