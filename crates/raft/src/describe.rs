@@ -43,10 +43,22 @@ fn push_quoted(text: &mut String, c: char) {
         '\u{b}' => text.push_str("\\v"),
         ' '..='~' => text.push(c),
         _ if c < ' ' || c == '\u{7f}' => text.push_str(&format!("\\x{:02x}", c as u32)),
-        _ if c.is_alphanumeric() || c.escape_debug().len() == 1 => text.push(c),
+        _ if is_print(c) => text.push(c),
         _ if c as u32 > 0xffff => text.push_str(&format!("\\U{:08x}", c as u32)),
         _ => text.push_str(&format!("\\u{:04x}", c as u32)),
     }
+}
+
+/// Go's `unicode.IsPrint`, beyond ASCII. The standard library escapes what is not printable; a mark that combines with
+/// the character before only at the beginning of a text.
+fn is_print(c: char) -> bool {
+    let text: [u8; 5] = {
+        let mut text = [b'a'; 5];
+        c.encode_utf8(&mut text[1..]);
+        text
+    };
+    let text = str::from_utf8(&text[..1 + c.len_utf8()]).unwrap_or_default();
+    text.escape_debug().count() == 2
 }
 
 /// Like `Term:1 Vote:2 Commit:3`; no vote is left out.
