@@ -11,7 +11,7 @@ const RANKS: &[&[&str]] = &[
     &["mvcc", "lease", "cluster"],
     &["apply"],
     &["replica"],
-    &["rpc"],
+    &["rpc", "transport"],
     &["server"],
     &["etcd"],
     &["xtask"],

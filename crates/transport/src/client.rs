@@ -1,0 +1,224 @@
+//! Requests to other members: an HTTP/1.1 connection and what is asked over it.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use tokio::task::AbortHandle;
+
+use crate::body::OutBody;
+use crate::connect::connect;
+use crate::io::Timed;
+use crate::url::PeerUrl;
+
+/// What Go's client calls itself.
+const AGENT: HeaderValue = HeaderValue::from_static("Go-http-client/1.1");
+
+/// A connection of ours to a peer. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ClientConnection {
+    sender: SendRequest<OutBody>,
+    driver: AbortHandle,
+    host: HeaderValue,
+}
+
+impl Drop for ClientConnection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl ClientConnection {
+    /// Connects to `url`. Must be called within a runtime.
+    pub(crate) async fn open(
+        url: &PeerUrl,
+        dial_timeout: Duration,
+        write_timeout: Duration,
+    ) -> io::Result<Self> {
+        let connection = connect(url, dial_timeout).await?;
+        let host = if url.is_unix() { "localhost" } else { url.address() };
+        let host = HeaderValue::from_str(host).map_err(io::Error::other)?;
+        let io = Timed::new(connection, write_timeout);
+        let (sender, connection) =
+            http1::Builder::new().handshake(io).await.map_err(io::Error::other)?;
+        let driver = tokio::spawn(async move {
+            // Whoever sent the request is told the same error.
+            let _ = connection.await;
+        });
+        Ok(Self { sender, driver: driver.abort_handle(), host })
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn send(
+        &mut self,
+        mut request: Request<OutBody>,
+    ) -> io::Result<Response<Incoming>> {
+        request.headers_mut().insert(HOST, self.host.clone());
+        request.headers_mut().insert(USER_AGENT, AGENT);
+        self.sender.ready().await.map_err(to_io)?;
+        self.sender.send_request(request).await.map_err(to_io)
+    }
+
+    /// Whether another request can go over it.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
+
+/// hyper's error, as that of the connection where it is one.
+pub(crate) fn to_io(err: hyper::Error) -> io::Error {
+    let mut cause = std::error::Error::source(&err);
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return io::Error::new(io.kind(), io.to_string());
+        }
+        cause = inner.source();
+    }
+    if err.is_incomplete_message() || err.is_closed() || err.is_canceled() {
+        return io::Error::new(io::ErrorKind::UnexpectedEof, "EOF");
+    }
+    io::Error::other(err.to_string())
+}
+
+/// Fails with etcd's text when `future` takes longer than `timeout`.
+pub(crate) async fn within<T>(
+    timeout: Duration,
+    future: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match tokio::time::timeout(timeout, future).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")),
+    }
+}
+
+/// The next part of a body, `None` at its end.
+pub(crate) async fn next_part<B>(body: &mut B) -> io::Result<Option<Bytes>>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    loop {
+        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
+        match frame {
+            None => return Ok(None),
+            Some(Err(err)) => return Err(to_io(err)),
+            Some(Ok(frame)) => {
+                if let Ok(part) = frame.into_data() {
+                    return Ok(Some(part));
+                }
+            }
+        }
+    }
+}
+
+/// Why a body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("body longer than {0} bytes")]
+    TooLong(usize),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A whole body of at most `limit` bytes, each part within `timeout`.
+pub(crate) async fn read_body(
+    body: &mut Incoming,
+    limit: usize,
+    timeout: Duration,
+) -> Result<Bytes, BodyError> {
+    let mut whole = BytesMut::new();
+    while let Some(part) = within(timeout, next_part(body)).await? {
+        if part.len() > limit - whole.len() {
+            return Err(BodyError::TooLong(limit));
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole.freeze())
+}
+
+/// A request to a page of another member, beside raft's.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// A peer URL of the member.
+    pub url: PeerUrl,
+    /// The page, like `/members`.
+    pub path: String,
+    /// Headers beside those that every request has.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Content type and content, if there is any.
+    pub content: Option<(&'static str, Bytes)>,
+    /// Bytes that the answer may have.
+    pub answer_bytes_max: usize,
+    /// From the connection to the last byte of the answer.
+    pub timeout: Duration,
+}
+
+impl Call {
+    /// A `GET` whose answer is short.
+    #[must_use]
+    pub fn get(url: PeerUrl, path: &str, timeout: Duration) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            path: path.to_owned(),
+            headers: Vec::new(),
+            content: None,
+            answer_bytes_max: 1 << 20,
+            timeout,
+        }
+    }
+}
+
+/// What another member answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code. A redirection is not followed.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The content.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// Asks, over a connection of its own. Must be awaited within a runtime of tokio.
+    ///
+    /// # Errors
+    /// If the member can't be reached, or the answer is too long or takes too long.
+    pub async fn send(self) -> io::Result<Answer> {
+        let timeout = self.timeout;
+        within(timeout, self.exchange()).await
+    }
+
+    /// As [`Call::send`], on a thread without a runtime: for the time before a member has threads.
+    ///
+    /// # Errors
+    /// As [`Call::send`].
+    pub fn send_blocking(self) -> io::Result<Answer> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.send())
+    }
+
+    async fn exchange(self) -> io::Result<Answer> {
+        let mut connection = ClientConnection::open(&self.url, self.timeout, self.timeout).await?;
+        let mut request = Request::new(OutBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.path.parse().map_err(io::Error::other)?;
+        request.headers_mut().extend(self.headers);
+        if let Some((content_type, content)) = self.content {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            *request.body_mut() = OutBody::full(content);
+        }
+        let (head, mut body) = connection.send(request).await?.into_parts();
+        let body = read_body(&mut body, self.answer_bytes_max, self.timeout)
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+}
