@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft::{
     BasicStatus, ConfChange, ConfChangeV2, ConfState, Config, ConfigError, Entry, EntryType,
-    LogLine, Message, MessageType, Peer, RawNode, Ready, SnapshotStatus, Status, Storage,
+    LogLine, Message, MessageType, OwnedStatus, Peer, RawNode, Ready, SnapshotStatus, Storage,
 };
 
 use crate::call::{NextReady, Proposal};
@@ -238,8 +238,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     /// [`Error::Stopped`]. (etcd's returns an empty one then.)
-    pub fn status(&self) -> Result<Status<'static>, Error> {
-        self.with_raw(|raw| raw.status().into_owned())
+    pub fn status(&self) -> Result<OwnedStatus, Error> {
+        self.with_raw(|raw| raw.status().to_owned())
     }
 
     /// This member's state, without allocating.

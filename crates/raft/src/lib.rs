@@ -152,5 +152,5 @@ pub use pb::{
 pub use raft::{SoftState, StateType};
 pub use raw_node::{Peer, RawNode, Ready, SnapshotStatus};
 pub use read_only::ReadState;
-pub use status::{BasicStatus, Status};
+pub use status::{BasicStatus, OwnedStatus, Status};
 pub use storage::{MemoryStorage, Storage, StorageError};

@@ -1,7 +1,5 @@
 //! The interface: events go in by method, work comes out in a [`Ready`].
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::confchange::ConfChangeError;
@@ -20,7 +18,7 @@ use crate::read_only::ReadState;
 use crate::status::{BasicStatus, Status};
 use crate::storage::Storage;
 use crate::trace::{TraceEventType, Tracer};
-use crate::tracker::{Progress, ProgressMap};
+use crate::tracker::Progress;
 
 /// Work for the user of a [`RawNode`].
 ///
@@ -579,11 +577,9 @@ impl<S: Storage> RawNode<S> {
     /// This member's state with its view of the others, without allocating.
     pub fn status(&self) -> Status<'_> {
         let basic = self.basic_status();
-        let progress = match basic.soft_state.raft_state {
-            StateType::Leader => Cow::Borrowed(&self.raft.trk.progress),
-            _ => Cow::Owned(ProgressMap::default()),
-        };
-        Status { basic, config: Cow::Borrowed(&self.raft.trk.config), progress }
+        let leads = basic.soft_state.raft_state == StateType::Leader;
+        let progress = leads.then_some(&self.raft.trk.progress);
+        Status { basic, config: &self.raft.trk.config, progress }
     }
 
     /// Visits the progress of each member in the order of ids, without allocating.

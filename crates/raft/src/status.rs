@@ -1,6 +1,5 @@
 //! What a member knows of itself and, leading, of the others.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use crate::pb::HardState;
@@ -23,15 +22,26 @@ pub struct BasicStatus {
 }
 
 /// The state of a member with its view of the cluster. It borrows from the member and so costs nothing;
-/// [`into_owned`](Self::into_owned) makes a copy to keep.
-#[derive(Clone, Debug)]
+/// [`to_owned`](Self::to_owned) makes a copy to keep.
+#[derive(Clone, Copy, Debug)]
 pub struct Status<'a> {
     /// Of itself.
     pub basic: BasicStatus,
     /// The configuration in force.
-    pub config: Cow<'a, Config>,
-    /// Of each member, on the leader only; else empty.
-    pub progress: Cow<'a, ProgressMap>,
+    pub config: &'a Config,
+    /// Of each member, on the leader only.
+    pub progress: Option<&'a ProgressMap>,
+}
+
+/// A [`Status`] that borrows from nothing.
+#[derive(Clone, Debug)]
+pub struct OwnedStatus {
+    /// Of itself.
+    pub basic: BasicStatus,
+    /// The configuration in force.
+    pub config: Config,
+    /// Of each member, on the leader only.
+    pub progress: Option<ProgressMap>,
 }
 
 impl Status<'_> {
@@ -40,13 +50,30 @@ impl Status<'_> {
         self.basic.soft_state.raft_state == StateType::Leader
     }
 
-    /// A copy that borrows from nothing.
-    pub fn into_owned(self) -> Status<'static> {
-        Status {
-            basic: self.basic,
-            config: Cow::Owned(self.config.into_owned()),
-            progress: Cow::Owned(self.progress.into_owned()),
-        }
+    /// A copy to keep.
+    pub fn to_owned(&self) -> OwnedStatus {
+        let Self { basic, config, progress } = *self;
+        OwnedStatus { basic, config: config.clone(), progress: progress.cloned() }
+    }
+}
+
+impl OwnedStatus {
+    /// The same, borrowed.
+    pub fn as_status(&self) -> Status<'_> {
+        let Self { basic, config, progress } = self;
+        Status { basic: *basic, config, progress: progress.as_ref() }
+    }
+
+    /// Whether the member leads.
+    pub fn is_leader(&self) -> bool {
+        self.as_status().is_leader()
+    }
+}
+
+impl fmt::Display for OwnedStatus {
+    /// As [`Status`] is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_status().fmt(f)
     }
 }
 
@@ -63,7 +90,7 @@ impl fmt::Display for Status<'_> {
             soft_state.lead,
             soft_state.raft_state,
         )?;
-        for (i, (id, progress)) in self.progress.iter().enumerate() {
+        for (i, (id, progress)) in self.progress.iter().flat_map(|all| all.iter()).enumerate() {
             let separator = if i > 0 { "," } else { "" };
             write!(
                 f,

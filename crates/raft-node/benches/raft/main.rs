@@ -128,7 +128,11 @@ fn status(options: &Options, members: u64) {
     });
     bench("Status-example", &|| {
         let status = node.status();
-        black_box(status.progress.iter().map(|(_, progress)| progress.match_index).sum::<u64>());
+        black_box(
+            status
+                .progress
+                .map_or(0, |all| all.iter().map(|(_, progress)| progress.match_index).sum::<u64>()),
+        );
     });
     bench("BasicStatus", &|| {
         black_box(node.basic_status());

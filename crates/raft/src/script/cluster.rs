@@ -263,7 +263,7 @@ impl Cluster {
 
     pub(super) fn status(&mut self, id: u64) -> Result<(), Failure> {
         let status = self.member(id)?.node.status();
-        let text = status.progress.to_string();
+        let text = status.progress.map(ToString::to_string).unwrap_or_default();
         self.output.write(&text);
         Ok(())
     }
