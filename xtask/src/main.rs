@@ -6,6 +6,7 @@ mod bench;
 mod bench_raft;
 mod conformance;
 mod mutants;
+mod peers;
 mod raft_scripts;
 mod tidy;
 
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci                  everything that must be green, as CI runs it
   tidy                rules of this repository that neither rustc nor clippy knows
   conformance [...]   the official clients, tools and files of etcd against ours
+  peers               a member of ours in a cluster with etcd: streams, snapshots and leadership both ways
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
   bench-raft [...]    our raft, Go's and the crate raft 0.7 at the same work
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "ci" => ci(),
         "tidy" => tidy(),
         "conformance" => conformance::run(rest).map(|outcome| outcome.success()),
+        "peers" => peers::run().map(|outcome| outcome.success()),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
         "bench-raft" => bench_raft::run(rest),
