@@ -29,11 +29,45 @@ pub struct Fault {
     pub error: io::ErrorKind,
 }
 
+/// A kind of operation of a [`MemDisk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Reading a file.
+    Read,
+    /// Writing a file, or changing its length.
+    Write,
+    /// Syncing a file or a folder.
+    Sync,
+    /// Making, renaming or removing a file or folder.
+    Name,
+}
+
+/// What a power failure leaves of that which was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survival {
+    /// Nothing.
+    Nothing,
+    /// Everything.
+    All,
+    /// Of the names, those changed first. Of the contents any changes, in any order, and of a write
+    /// any of its sectors.
+    Some,
+}
+
+/// The bytes that a disk writes whole or not at all.
+const SECTOR_BYTES: u64 = 512;
+
 #[derive(Debug, Default)]
 struct State {
     names: BTreeMap<PathBuf, Node>,
     durable_names: BTreeMap<PathBuf, Node>,
+    /// Changes of names since the last sync of their folder, oldest first: the number of the
+    /// operation, of which all or none survive, the name, and what it stands for, if anything.
+    name_changes: Vec<(u64, PathBuf, Option<Node>)>,
     fault: Option<Fault>,
+    failing: Option<(Operation, io::ErrorKind)>,
+    /// How many bytes all files may have.
+    capacity: Option<u64>,
     /// Counts operations that change the disk: write, set_len, preallocate, sync, rename, remove.
     operations: u64,
 }
@@ -59,7 +93,16 @@ struct Content {
     /// The bytes afterwards, and their length.
     region: Option<(Arc<Region>, usize)>,
     durable: Vec<u8>,
+    /// What was changed since the last sync, oldest first.
+    changes: Vec<Change>,
     locked: bool,
+}
+
+/// A change of a file's content.
+#[derive(Clone, Debug)]
+enum Change {
+    SetLen(usize),
+    Write(usize, Box<[u8]>),
 }
 
 /// Reserved address space that holds a mapped file; never moves.
@@ -93,6 +136,22 @@ impl MemDisk {
         self.state.lock().fault = fault;
     }
 
+    /// Lets all operations of a kind fail from now on; `None` heals the disk.
+    pub fn set_failing(&self, failing: Option<(Operation, io::ErrorKind)>) {
+        self.state.lock().failing = failing;
+    }
+
+    /// Limits the bytes of all files together. Who needs more gets [`io::ErrorKind::StorageFull`].
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().capacity = bytes;
+    }
+
+    /// The bytes of all files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.state.lock().used()
+    }
+
     /// How many writing operations there have been.
     #[must_use]
     pub fn operations(&self) -> u64 {
@@ -103,9 +162,34 @@ impl MemDisk {
     /// contents at their last sync, names at the last sync of their folder.
     #[must_use]
     pub fn crashed(&self) -> Self {
+        self.crashed_with(Survival::Nothing, |_| 0)
+    }
+
+    /// The disk as a power failure leaves it. `draw(n)` chooses a number below `n`.
+    #[must_use]
+    pub fn crashed_with(&self, survival: Survival, mut draw: impl FnMut(u64) -> u64) -> Self {
         let state = self.state.lock();
-        let names: BTreeMap<PathBuf, Node> =
-            state.durable_names.iter().map(|(path, node)| (path.clone(), node.durable())).collect();
+        let mut names = state.durable_names.clone();
+        let kept = match survival {
+            Survival::Nothing => 0,
+            Survival::All => state.name_changes.len(),
+            Survival::Some => {
+                let at = draw(state.name_changes.len() as u64 + 1) as usize;
+                let first_lost = state.name_changes.get(at).map(|(operation, ..)| *operation);
+                let survives =
+                    |change: &&(u64, PathBuf, Option<Node>)| Some(change.0) != first_lost;
+                state.name_changes.iter().take(at).take_while(survives).count()
+            }
+        };
+        for (_, path, node) in &state.name_changes[..kept] {
+            match node {
+                Some(node) => drop(names.insert(path.clone(), node.clone())),
+                None => drop(names.remove(path)),
+            }
+        }
+        for node in names.values_mut() {
+            *node = node.crashed(survival, &mut draw);
+        }
         Self {
             state: Arc::new(Mutex::new(State {
                 durable_names: names.clone(),
@@ -117,12 +201,12 @@ impl MemDisk {
 }
 
 impl Node {
-    /// A copy that holds only what was synced.
-    fn durable(&self) -> Self {
+    /// A copy as a power failure leaves it.
+    fn crashed(&self, survival: Survival, draw: &mut impl FnMut(u64) -> u64) -> Self {
         match self {
             Self::Dir => Self::Dir,
             Self::File(content) => {
-                let durable = content.lock().durable.clone();
+                let durable = content.lock().crashed(survival, draw);
                 Self::File(Arc::new(Mutex::new(Content {
                     heap: durable.clone(),
                     durable,
@@ -134,8 +218,42 @@ impl Node {
 }
 
 impl State {
-    fn change(&mut self) -> io::Result<()> {
+    fn used(&self) -> u64 {
+        let len = |node: &Node| match node {
+            Node::Dir => 0,
+            Node::File(content) => content.lock().bytes().len() as u64,
+        };
+        self.names.values().map(len).sum()
+    }
+
+    /// Whether files may grow by this much.
+    fn expect_room(&self, bytes: u64) -> io::Result<()> {
+        match self.capacity {
+            Some(capacity) if self.used() + bytes > capacity => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn set_name(&mut self, path: PathBuf, node: Option<Node>) -> Option<Node> {
+        self.name_changes.push((self.operations, path.clone(), node.clone()));
+        match node {
+            Some(node) => self.names.insert(path, node),
+            None => self.names.remove(&path),
+        }
+    }
+
+    fn expect_working(&self, operation: Operation) -> io::Result<()> {
+        match self.failing {
+            Some((failing, error)) if failing == operation => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn change(&mut self, operation: Operation) -> io::Result<()> {
         self.operations += 1;
+        self.expect_working(operation)?;
         if let Some(fault) = &mut self.fault {
             if fault.after == 0 {
                 return Err(fault.error.into());
@@ -156,14 +274,14 @@ impl Disk for MemDisk {
             (Some(Node::File(content)), _) => Arc::clone(content),
             (None, Open::Read | Open::ReadWrite) => return Err(io::ErrorKind::NotFound.into()),
             (None, Open::Create(_) | Open::Truncate(_)) => {
-                state.change()?;
+                state.change(Operation::Name)?;
                 let content = Arc::new(Mutex::new(Content::default()));
-                state.names.insert(path.to_owned(), Node::File(Arc::clone(&content)));
+                state.set_name(path.to_owned(), Some(Node::File(Arc::clone(&content))));
                 content
             }
         };
         if matches!(how, Open::Truncate(_)) {
-            content.lock().set_len(0);
+            content.lock().change_len(0);
         }
         drop(state);
         Ok(MemFile { disk: Arc::clone(&self.state), content, holds_lock: Mutex::new(false) })
@@ -171,39 +289,49 @@ impl Disk for MemDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.change()?;
+        state.change(Operation::Name)?;
         let moved: Vec<PathBuf> =
             state.names.keys().filter(|path| path.starts_with(from)).cloned().collect();
         if moved.is_empty() {
             return Err(io::ErrorKind::NotFound.into());
         }
         for path in moved {
-            let node = state.names.remove(&path).expect("listed above");
+            let node = state.set_name(path.clone(), None).expect("listed above");
             let rest = path.strip_prefix(from).expect("filtered above");
             let target = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
-            state.names.insert(target, node);
+            state.set_name(target, Some(node));
         }
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.change()?;
-        state.names.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        state.change(Operation::Name)?;
+        if !state.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.set_name(path.to_owned(), None);
+        Ok(())
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.change()?;
-        state.names.retain(|name, _| !name.starts_with(path));
+        state.change(Operation::Name)?;
+        let gone: Vec<PathBuf> =
+            state.names.keys().filter(|name| name.starts_with(path)).cloned().collect();
+        for name in gone {
+            state.set_name(name, None);
+        }
         Ok(())
     }
 
     fn create_dir_all(&self, path: &Path, _mode: u32) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.change()?;
+        state.change(Operation::Name)?;
         for ancestor in path.ancestors() {
-            state.names.entry(ancestor.to_owned()).or_insert(Node::Dir);
+            if !state.names.contains_key(ancestor) {
+                state.set_name(ancestor.to_owned(), Some(Node::Dir));
+            }
         }
         Ok(())
     }
@@ -226,8 +354,10 @@ impl Disk for MemDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.change()?;
-        let State { names, durable_names, .. } = &mut *state;
+        state.change(Operation::Sync)?;
+        let State { names, durable_names, name_changes, .. } = &mut *state;
+        let is_durable = |name: &Path| name.parent() == Some(path) || path.starts_with(name);
+        name_changes.retain(|(_, name, _)| !is_durable(name));
         durable_names.retain(|name, _| name.parent() != Some(path));
         for ancestor in path.ancestors() {
             durable_names.insert(ancestor.to_owned(), Node::Dir);
@@ -266,6 +396,37 @@ impl Content {
         }
     }
 
+    /// Changes the length, and remembers that.
+    fn change_len(&mut self, len: usize) {
+        self.changes.push(Change::SetLen(len));
+        self.set_len(len);
+    }
+
+    /// Makes durable what was changed.
+    fn sync(&mut self) {
+        let mut durable = std::mem::take(&mut self.durable);
+        for change in self.changes.drain(..) {
+            change.make(&mut durable, |_| true);
+        }
+        self.durable = durable;
+    }
+
+    fn crashed(&self, survival: Survival, draw: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
+        let mut bytes = self.durable.clone();
+        for change in &self.changes {
+            match survival {
+                Survival::Nothing => {}
+                Survival::All => change.make(&mut bytes, |_| true),
+                Survival::Some => match draw(4) {
+                    0 => {}
+                    1 => change.make(&mut bytes, |_| draw(2) == 0),
+                    _ => change.make(&mut bytes, |_| true),
+                },
+            }
+        }
+        bytes
+    }
+
     fn write(&mut self, buf: &[u8], offset: usize) {
         let end = offset.checked_add(buf.len()).expect("offset fits in memory");
         if end > self.bytes().len() {
@@ -297,10 +458,41 @@ impl Content {
     }
 }
 
+impl Change {
+    /// Makes the change in a copy of the file; of a write the sectors that `keeps` says.
+    fn make(&self, bytes: &mut Vec<u8>, mut keeps: impl FnMut(u64) -> bool) {
+        let (mut at, buf) = match self {
+            Self::SetLen(len) => return bytes.resize(*len, 0),
+            Self::Write(offset, buf) => (*offset, &buf[..]),
+        };
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let sector = at as u64 / SECTOR_BYTES;
+            let end = ((sector + 1) * SECTOR_BYTES) as usize;
+            let (part, behind) = rest.split_at(rest.len().min(end - at));
+            if keeps(sector) {
+                if bytes.len() < at + part.len() {
+                    bytes.resize(at + part.len(), 0);
+                }
+                bytes[at..at + part.len()].copy_from_slice(part);
+            }
+            at += part.len();
+            rest = behind;
+        }
+    }
+}
+
+impl MemFile {
+    fn growth(&self, end: u64) -> u64 {
+        end.saturating_sub(self.content.lock().bytes().len() as u64)
+    }
+}
+
 impl File for MemFile {
     type Map = MemMap;
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.lock().expect_working(Operation::Read)?;
         let content = self.content.lock();
         let bytes = content.bytes();
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
@@ -310,14 +502,26 @@ impl File for MemFile {
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.disk.lock().change()?;
-        self.content.lock().write(buf, offset as usize);
+        let growth = self.growth(offset + buf.len() as u64);
+        let mut disk = self.disk.lock();
+        disk.change(Operation::Write)?;
+        if growth > 0 {
+            disk.expect_room(growth)?;
+        }
+        let mut content = self.content.lock();
+        content.changes.push(Change::Write(offset as usize, buf.into()));
+        content.write(buf, offset as usize);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.lock().change()?;
-        self.content.lock().set_len(len as usize);
+        let growth = self.growth(len);
+        let mut disk = self.disk.lock();
+        disk.change(Operation::Write)?;
+        if growth > 0 {
+            disk.expect_room(growth)?;
+        }
+        self.content.lock().change_len(len as usize);
         Ok(())
     }
 
@@ -326,9 +530,8 @@ impl File for MemFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.lock().change()?;
-        let mut content = self.content.lock();
-        content.durable = content.bytes().to_vec();
+        self.disk.lock().change(Operation::Sync)?;
+        self.content.lock().sync();
         Ok(())
     }
 

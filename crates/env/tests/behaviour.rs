@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use env::{Disk, Fault, File, Map, MemDisk, Open, OsDisk};
+use env::{Disk, Fault, File, Map, MemDisk, Open, Operation, OsDisk, Survival};
 
 fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -93,4 +93,55 @@ fn a_fault_strikes_at_its_operation_and_stays() {
     }
     disk.set_fault(None);
     file.sync_data().expect("healed");
+}
+
+#[test]
+fn a_crash_may_keep_some_of_what_was_not_synced() {
+    let disk = MemDisk::new();
+    let dir = Path::new("/d");
+    disk.create_dir_all(dir, 0o700).expect("create folder");
+    let file = disk.open(&dir.join("old"), Open::Create(0o600)).expect("create");
+    file.write_all_at(&[1; 1024], 0).expect("write");
+    file.sync_data().expect("sync");
+    disk.sync_dir(dir).expect("sync folder");
+    file.write_all_at(&[2; 1024], 0).expect("write");
+    disk.rename(&dir.join("old"), &dir.join("new")).expect("rename");
+
+    let read = |disk: &MemDisk, name: &str| {
+        let mut buf = [0; 1024];
+        let file = disk.open(&dir.join(name), Open::Read).expect("open");
+        file.read_exact_at(&mut buf, 0).expect("read");
+        [buf[0], buf[511], buf[512], buf[1023]]
+    };
+    assert_eq!(read(&disk.crashed(), "old"), [1; 4]);
+    let all = disk.crashed_with(Survival::All, |_| unreachable!("nothing to choose"));
+    assert_eq!(all.list(dir).expect("list"), ["new"]);
+    assert_eq!(read(&all, "new"), [2; 4]);
+    // How many name changes; then, for the file, to tear the write; then which sectors.
+    let mut choices = [2, 1, 1, 0].into_iter();
+    let torn = disk.crashed_with(Survival::Some, |_| choices.next().expect("a choice"));
+    assert_eq!(read(&torn, "new"), [1, 1, 2, 2]);
+    // Half a rename does not survive.
+    let mut choices = [1, 0].into_iter();
+    let half = disk.crashed_with(Survival::Some, |_| choices.next().expect("a choice"));
+    assert_eq!(half.list(dir).expect("list"), ["old"]);
+}
+
+#[test]
+fn a_disk_fails_by_kind_and_fills_up() {
+    let disk = MemDisk::new();
+    let file = disk.open(Path::new("f"), Open::Create(0o600)).expect("create");
+    disk.set_failing(Some((Operation::Sync, ErrorKind::Other)));
+    file.write_all_at(b"12345678", 0).expect("writes work");
+    assert_eq!(file.sync_data().expect_err("syncs do not").kind(), ErrorKind::Other);
+    disk.set_failing(Some((Operation::Read, ErrorKind::Other)));
+    file.sync_data().expect("syncs work");
+    assert!(file.read_at(&mut [0], 0).is_err(), "reads do not");
+    disk.set_failing(None);
+    disk.set_capacity(Some(10));
+    assert_eq!(disk.used(), 8);
+    file.write_all_at(b"x", 3).expect("no more room is taken");
+    file.write_all_at(b"ab", 8).expect("there is just room");
+    assert_eq!(file.write_all_at(b"c", 10).expect_err("full").kind(), ErrorKind::StorageFull);
+    assert_eq!(file.set_len(11).expect_err("full").kind(), ErrorKind::StorageFull);
 }
