@@ -39,9 +39,10 @@ impl Default for Options {
     }
 }
 
-/// The rows of bucket `meta` that say how far entries are applied, 8 bytes big-endian each.
-pub(crate) const CONSISTENT_INDEX_KEY: &[u8] = b"consistent_index";
-pub(crate) const TERM_KEY: &[u8] = b"term";
+/// The row of bucket `meta` that says up to which index entries are applied, 8 bytes big-endian.
+pub const CONSISTENT_INDEX_KEY: &[u8] = b"consistent_index";
+/// The row of bucket `meta` with the term of that entry, 8 bytes big-endian.
+pub const TERM_KEY: &[u8] = b"term";
 
 /// The batch that is being filled, and the view of what lies below it.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ pub struct Writer<'a> {
 }
 
 impl Backend {
-    /// Opens or makes the database at `path`. Buckets that are missing are made by the first batch.
+    /// Opens or makes the database at `path`; what is read from it is durable. Buckets that are missing are made by the first batch.
     pub fn open<D: Disk>(
         disk: D,
         path: &Path,
@@ -82,6 +83,7 @@ impl Backend {
             ..bolt::Options::default()
         };
         let db = bolt::Db::open(disk.clone(), path, bolt_options)?;
+        db.sync_inherited()?;
         let file = db.begin_read();
         let mark = |key| -> Result<u64, Error> {
             let value = file.get(Bucket::Meta.name(), key)?;
@@ -137,6 +139,12 @@ impl Backend {
     #[must_use]
     pub fn consistent_index(&self) -> (u64, u64) {
         self.consistent_index
+    }
+
+    /// How the backend was opened.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// A view for reading from any thread.

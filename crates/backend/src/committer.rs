@@ -7,7 +7,7 @@ use std::sync::Arc;
 use env::Disk;
 
 use crate::overlay::Overlay;
-use crate::{Bucket, Error};
+use crate::{Backend, Bucket, Error, Options};
 
 /// How much a transaction of a defragmentation holds in memory.
 const COMPACT_TX_BYTES_MAX: usize = 4 << 20;
@@ -101,6 +101,22 @@ impl<D: Disk> Committer<D> {
                 Err(err)
             }
         }
+    }
+
+    /// Puts the database at `from`, which a leader sent with a snapshot, in the place of this one,
+    /// and returns the backend over it; this committer goes on with its file. Readers of the old
+    /// backend keep seeing the old file. The old backend must not be written to any more, and a
+    /// batch of it that was not committed is lost.
+    ///
+    /// # Errors
+    /// If the disk fails, or `from` is no database: the process must stop. A restart finds either
+    /// database under the old name.
+    pub fn install(&mut self, from: &Path, options: Options) -> Result<Backend, Error> {
+        let path = self.db.path().to_owned();
+        let (backend, mut fresh) = Backend::open(self.disk.clone(), from, options)?;
+        fresh.db.rename(&path)?;
+        *self = fresh;
+        Ok(backend)
     }
 
     /// Copies the database to `path` and makes the copy durable.

@@ -25,7 +25,7 @@ mod hash;
 mod overlay;
 mod reader;
 
-pub use backend::{Backend, Options, Writer};
+pub use backend::{Backend, CONSISTENT_INDEX_KEY, Options, TERM_KEY, Writer};
 pub use bucket::Bucket;
 pub use committer::{Batch, Committed, Committer};
 pub use hash::{hash, skip_local};

@@ -131,6 +131,17 @@ impl<D: Disk> Db<D> {
         self.file.sync_all().map_err(Error::disk("sync", &self.path))
     }
 
+    /// Makes durable what an earlier process has written and not synced before it was killed. It is
+    /// in the system's cache, so this process has read it, and a power failure would take it back.
+    pub fn sync_inherited(&self) -> Result<(), Error> {
+        if self.options.no_sync {
+            return Ok(());
+        }
+        self.file.sync_all().map_err(Error::disk("sync", &self.path))?;
+        let parent = self.path.parent().unwrap_or(Path::new("."));
+        self.disk.sync_dir(parent).map_err(Error::disk("sync folder", parent))
+    }
+
     /// Gives the file another name in the same folder, replacing a file of that name, and makes
     /// that durable. The database stays open, and refuses to write if the new name may be lost.
     pub fn rename(&mut self, to: &Path) -> Result<(), Error> {

@@ -130,6 +130,37 @@ fn power_fails_at_every_operation() {
     }
 }
 
+/// A process is killed at any operation, so that what it wrote is in the system's cache; the next
+/// one reads it, and then the power fails. What it has read is still there. (The simulator's seed 134.)
+#[test]
+fn what_a_restart_has_read_survives_a_power_failure() {
+    let saves: Vec<Save> = (1..=12)
+        .map(|index| Save {
+            state: state(1, 1, index - 1),
+            entries: vec![entry(1, index, vec![index as u8; 700])],
+        })
+        .collect();
+    let whole = disk();
+    run(&whole, &saves, options(4096), true);
+    let mut restarts = 0;
+    for after in 0..whole.operations() {
+        let disk = disk();
+        disk.set_fault(Some(Fault { after, error: ErrorKind::Other }));
+        run(&disk, &saves, options(4096), true);
+        disk.set_fault(None);
+        if !wal::exists(&disk, dir()).expect("no fault") {
+            continue;
+        }
+        let (wal, read) = open(&disk, 4096).expect("a kill leaves a log");
+        drop(wal);
+        let (_, left) = open(&disk.crashed(), 4096).expect("so does a power failure");
+        assert_eq!(read.entries, left.entries, "operation {after}");
+        assert_eq!(read.hard_state, left.hard_state, "operation {after}");
+        restarts += 1;
+    }
+    assert!(restarts > 20, "{restarts}");
+}
+
 /// Saves `synced`, then `last`; gives the last segment before and after the last one.
 fn before_and_after(synced: &[Save], last: &Save) -> (Vec<(PathBuf, Vec<u8>)>, Vec<u8>) {
     let disk = disk();
