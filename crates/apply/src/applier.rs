@@ -68,10 +68,19 @@ pub struct Applier {
     applied: (u64, u64),
     snapshot_index: u64,
     compaction_at: Duration,
-    is_leader: bool,
+    /// The term in which this member leads.
+    leads: Option<u64>,
+    has_leader: bool,
+    /// When this member last told its name.
+    published_at: Option<Duration>,
     next_request_id: u64,
     renewals: Vec<(u64, i64)>,
+    /// The snapshot that takes the place of all state, and what came since, for afterwards.
+    installing: Option<(Snapshot, Vec<Input>)>,
 }
+
+/// A member whose name is not in the cluster yet tells it again after this time, as in etcd.
+const PUBLISH_RETRY_INTERVAL: Duration = Duration::from_secs(7);
 
 /// How often the remaining time of leases is recorded, where it is.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -105,11 +114,7 @@ impl Applier {
         now: Duration,
     ) -> Result<(Self, Hub), RestoreError> {
         let (store, attachments) = Store::restore(&mut backend, mvcc::Options::default())?;
-        let lease_options = lease::Options {
-            ttl_min: options.lease_ttl_min,
-            checkpoint_interval: options.lease_checkpoint.then_some(CHECKPOINT_INTERVAL),
-        };
-        let mut lessor = Lessor::restore(&backend, lease_options)?;
+        let mut lessor = Lessor::restore(&backend, lease_options(&options))?;
         for (key, lease) in attachments {
             // A key whose lease is gone keeps the number and never expires, as in etcd.
             lessor.attach(lease, &key);
@@ -133,8 +138,11 @@ impl Applier {
             applied,
             snapshot_index,
             compaction_at: now,
-            is_leader: false,
+            leads: None,
+            has_leader: false,
+            published_at: None,
             renewals: Vec::new(),
+            installing: None,
         };
         Ok((applier, hub))
     }
@@ -181,6 +189,18 @@ impl Applier {
     /// If a committed entry is not what a member of any release writes, or the state is damaged:
     /// the process must not go on.
     pub fn handle(&mut self, input: Input, now: Duration, out: &mut Output) {
+        if let Some((_, waiting)) = &mut self.installing
+            && matches!(
+                input,
+                Input::Entries(_)
+                    | Input::Install(_)
+                    | Input::Command { .. }
+                    | Input::SendSnapshot(_)
+            )
+        {
+            waiting.push(input);
+            return;
+        }
         match input {
             Input::Entries(entries) => {
                 for entry in &entries {
@@ -197,7 +217,13 @@ impl Applier {
                 let result = result.map(|done| self.backend.committed(done));
                 self.commits.defragmented(result, out);
             }
-            Input::Leadership(term) => self.leadership(term, now, out),
+            Input::Role { term, leader } => self.role(term, leader, now, out),
+            Input::Install(snapshot) => {
+                self.installing = Some((snapshot.clone(), Vec::new()));
+                out.install = Some(snapshot);
+            }
+            Input::Installed(backend) => return self.installed(backend, now, out),
+            Input::SendSnapshot(message) => self.commits.wait_for_send(message),
             Input::Stop => {}
         }
         self.settle(now, out);
@@ -206,11 +232,15 @@ impl Applier {
     /// Does what is due: expired leases, checkpoints, steps of compactions, the batch that is old
     /// enough. To be called about every 10 ms while [`Applier::is_busy`], else every 100 ms.
     pub fn tick(&mut self, now: Duration, out: &mut Output) {
-        if self.is_leader {
+        if self.installing.is_some() {
+            return;
+        }
+        self.publish_name(now, out);
+        if self.leads.is_some() {
             self.expire_leases(now, out);
             if let Some(revision) = self.compactor.due(now, self.store.revision()) {
                 let request = api::etcdserverpb::CompactionRequest { revision, physical: false };
-                self.propose(OpRef::Compaction(&encode(&request)), out);
+                self.propose_as_leader(OpRef::Compaction(&encode(&request)), out);
             }
         }
         if now >= self.compaction_at {
@@ -230,7 +260,7 @@ impl Applier {
     /// write or another batch has not arrived yet; see [`Applier::is_committing`].
     #[must_use]
     pub fn close(&mut self) -> Option<backend::Batch> {
-        if self.is_committing() {
+        if self.is_committing() || self.installing.is_some() {
             return None;
         }
         let batch = self.backend.freeze()?;
@@ -281,16 +311,23 @@ impl Applier {
             Ok(change) => change,
             Err(err) => panic!("entry {} of term {}: {err}", entry.index, entry.term),
         };
-        let result = self.cluster.apply_conf_change(&change, &mut self.backend).map(drop);
-        if result.is_err() {
-            // Raft must see every change, but this one is not to have an effect.
-            change.node_id = 0;
-        } else {
-            self.conf_state = self.cluster.conf_state();
-            self.cluster.save_conf_state(&mut self.backend);
-        }
+        let result = match self.cluster.apply_conf_change(&change, &mut self.backend) {
+            Ok(done) => {
+                self.conf_state = self.cluster.conf_state();
+                self.cluster.save_conf_state(&mut self.backend);
+                out.is_removed |=
+                    done == cluster::MembershipChange::Removed(self.options.member_id);
+                out.membership.push(done);
+                Ok(())
+            }
+            Err(err) => {
+                // Raft must see every change, but this one is not to have an effect.
+                change.node_id = 0;
+                Err(err)
+            }
+        };
         self.stats.cluster_changes += 1;
-        out.conf_changes.push(change.to_v2());
+        out.conf_changes.push((entry.index, change.to_v2()));
         if change.id >> 48 == self.options.member_id & 0xffff {
             let revision = self.store.revision();
             let result =
@@ -302,25 +339,12 @@ impl Applier {
     fn command(&mut self, token: u64, command: Command, now: Duration, out: &mut Output) {
         let revision = self.store.revision();
         let answer = match command {
-            Command::LeaseRenew(_) | Command::LeaseTimeToLive(..) if !self.is_leader => {
+            Command::LeaseRenew(_) | Command::LeaseTimeToLive(..) if self.leads.is_none() => {
                 Answer::NotPrimary
             }
             Command::LeaseRenew(id) => {
-                match self.lessor.renew(id, now) {
-                    Err(lease::RenewError::Checkpointed) => {
-                        // The old checkpoint must not shorten the renewed lease on a new leader:
-                        // it is taken back before the renewal counts.
-                        let checkpoint =
-                            api::etcdserverpb::LeaseCheckpoint { id, remaining_ttl: 0 };
-                        let request = api::etcdserverpb::LeaseCheckpointRequest {
-                            checkpoints: vec![checkpoint],
-                        };
-                        self.propose(OpRef::LeaseCheckpoint(&encode(&request)), out);
-                        self.renewals.push((token, id));
-                        return;
-                    }
-                    result => self.renewed(result.ok()),
-                }
+                self.renew(token, id, now, out);
+                return;
             }
             Command::LeaseTimeToLive(id, with_keys) => {
                 let lease = self.lessor.time_to_live(id, now).map(|lease| LeaseTtl {
@@ -348,35 +372,84 @@ impl Applier {
         out.answers.push((token, answer));
     }
 
-    fn renewed(&mut self, ttl: Option<i64>) -> Answer {
-        self.stats.leases_renewed += u64::from(ttl.is_some());
-        Answer::Renewed { revision: self.store.revision(), ttl }
+    fn renew(&mut self, token: u64, id: i64, now: Duration, out: &mut Output) {
+        if self.lessor.renew(id, now) == Err(lease::RenewError::Checkpointed) {
+            // The old checkpoint must not shorten the renewed lease on a new leader: it is taken
+            // back before the renewal counts.
+            let checkpoint = api::etcdserverpb::LeaseCheckpoint { id, remaining_ttl: 0 };
+            let request =
+                api::etcdserverpb::LeaseCheckpointRequest { checkpoints: vec![checkpoint] };
+            self.propose_as_leader(OpRef::LeaseCheckpoint(&encode(&request)), out);
+        }
+        self.try_renew(token, id, now, out);
     }
 
-    /// Renewals that waited for their checkpoint to be taken back.
+    fn try_renew(&mut self, token: u64, id: i64, now: Duration, out: &mut Output) {
+        let ttl = match self.lessor.renew(id, now) {
+            // Whether the checkpoint is taken back, and whether the expired lease is revoked, the
+            // log will tell; or the next leader, who gives the lease its time anew.
+            Err(lease::RenewError::Checkpointed | lease::RenewError::Expired) => {
+                self.renewals.push((token, id));
+                return;
+            }
+            Err(lease::RenewError::NotPrimary) => {
+                out.answers.push((token, Answer::NotPrimary));
+                return;
+            }
+            Err(lease::RenewError::NotFound) => None,
+            Ok(ttl) => Some(ttl),
+        };
+        self.stats.leases_renewed += u64::from(ttl.is_some());
+        out.answers.push((token, Answer::Renewed { revision: self.store.revision(), ttl }));
+    }
+
+    /// Renewals that waited for an entry, or for the leader to change.
     pub(crate) fn finish_renewals(&mut self, now: Duration, out: &mut Output) {
         for (token, id) in std::mem::take(&mut self.renewals) {
-            match self.lessor.renew(id, now) {
-                Err(lease::RenewError::Checkpointed) => self.renewals.push((token, id)),
-                result => {
-                    let answer = self.renewed(result.ok());
-                    out.answers.push((token, answer));
-                }
-            }
+            self.try_renew(token, id, now, out);
         }
     }
 
-    fn leadership(&mut self, term: Option<u64>, now: Duration, out: &mut Output) {
-        let was_leader = std::mem::replace(&mut self.is_leader, term.is_some());
-        if term.is_none() {
-            self.lessor.demote();
+    fn role(&mut self, term: u64, leader: u64, now: Duration, out: &mut Output) {
+        self.has_leader = leader != 0;
+        let leads = (leader == self.options.member_id).then_some(term);
+        if leads == self.leads {
             return;
         }
-        if was_leader {
+        self.leads = leads;
+        if leads.is_none() {
+            self.lessor.demote();
+            self.finish_renewals(now, out);
             return;
         }
         self.lessor.promote(self.options.election_timeout, now);
+        // Those that waited under an earlier term of this very member: all leases live on.
+        self.finish_renewals(now, out);
         self.compactor.restart(now);
+        self.published_at = None;
+        self.publish_name(now, out);
+        if self.cluster.version().is_none() {
+            let ver = self.options.cluster_version.to_string();
+            let request = api::membershippb::ClusterVersionSetRequest { ver };
+            self.propose_as_leader(OpRef::ClusterVersionSet(&encode(&request)), out);
+        }
+    }
+
+    /// Tells the cluster this member's name and client URLs, until the members show them.
+    fn publish_name(&mut self, now: Duration, out: &mut Output) {
+        if !self.has_leader || self.published_at.is_some_and(|at| now < at + PUBLISH_RETRY_INTERVAL)
+        {
+            return;
+        }
+        let own = &self.options.attributes;
+        let is_known = self
+            .cluster
+            .member(self.options.member_id)
+            .is_none_or(|member| member.name == own.name && member.client_urls == own.client_urls);
+        if is_known && self.published_at.is_some() {
+            return;
+        }
+        self.published_at = Some(now);
         let attributes = api::membershippb::ClusterMemberAttrSetRequest {
             member_id: self.options.member_id,
             member_attributes: Some(api::membershippb::Attributes {
@@ -385,18 +458,13 @@ impl Applier {
             }),
         };
         self.propose(OpRef::ClusterMemberAttrSet(&encode(&attributes)), out);
-        if self.cluster.version().is_none() {
-            let ver = self.options.cluster_version.to_string();
-            let request = api::membershippb::ClusterVersionSetRequest { ver };
-            self.propose(OpRef::ClusterVersionSet(&encode(&request)), out);
-        }
     }
 
     fn expire_leases(&mut self, now: Duration, out: &mut Output) {
         for id in self.lessor.tick(now) {
             self.stats.leases_expired += 1;
             let request = api::etcdserverpb::LeaseRevokeRequest { id };
-            self.propose(OpRef::LeaseRevoke(&encode(&request)), out);
+            self.propose_as_leader(OpRef::LeaseRevoke(&encode(&request)), out);
         }
         let checkpoints = self.lessor.checkpoint(now);
         if !checkpoints.is_empty() {
@@ -405,16 +473,75 @@ impl Applier {
                 .map(|(id, remaining_ttl)| api::etcdserverpb::LeaseCheckpoint { id, remaining_ttl })
                 .collect();
             let request = api::etcdserverpb::LeaseCheckpointRequest { checkpoints };
-            self.propose(OpRef::LeaseCheckpoint(&encode(&request)), out);
+            self.propose_as_leader(OpRef::LeaseCheckpoint(&encode(&request)), out);
         }
     }
 
     /// Proposes a request of this member's own.
     pub(crate) fn propose(&mut self, op: OpRef<'_>, out: &mut Output) {
+        let request = self.request(op);
+        out.proposals.push(request);
+    }
+
+    /// Proposes what only a leader may.
+    fn propose_as_leader(&mut self, op: OpRef<'_>, out: &mut Output) {
+        if let Some(term) = self.leads {
+            let request = self.request(op);
+            out.leader_proposals.push((term, request));
+        }
+    }
+
+    fn request(&mut self, op: OpRef<'_>) -> Bytes {
         let request =
             InternalRequestRef { id: self.next_request_id, op: Some(op), ..Default::default() };
         self.next_request_id += 1;
-        out.proposals.push(Bytes::from(request.encode_to_vec()));
+        Bytes::from(request.encode_to_vec())
+    }
+
+    /// Takes over the database of a snapshot, and goes on with what has come meanwhile.
+    ///
+    /// # Panics
+    /// If the database is not what the snapshot says.
+    fn installed(&mut self, mut backend: Backend, now: Duration, out: &mut Output) {
+        let (snapshot, waiting) = self.installing.take().expect("a snapshot was to be installed");
+        let metadata = &snapshot.metadata;
+        assert_eq!(
+            backend.consistent_index(),
+            (metadata.index, metadata.term),
+            "the database is that of the snapshot"
+        );
+        if let Err(err) = self.take_over(&mut backend, now) {
+            panic!("the database of the snapshot at {}: {err}", metadata.index);
+        }
+        self.backend = backend;
+        self.conf_state = metadata.conf_state.clone();
+        self.applied = (metadata.index, metadata.term);
+        self.snapshot_index = metadata.index;
+        self.commits.replaced(metadata.index);
+        self.finish_renewals(now, out);
+        out.is_removed |= self.cluster.is_removed(self.options.member_id);
+        out.restored = Some(self.store.reader());
+        self.settle(now, out);
+        for input in waiting {
+            self.handle(input, now, out);
+        }
+    }
+
+    fn take_over(&mut self, backend: &mut Backend, now: Duration) -> Result<(), RestoreError> {
+        let (store, attachments) = Store::restore(backend, mvcc::Options::default())?;
+        let mut lessor = Lessor::restore(backend, lease_options(&self.options))?;
+        for (key, lease) in attachments {
+            lessor.attach(lease, &key);
+        }
+        if self.leads.is_some() {
+            lessor.promote(self.options.election_timeout, now);
+        }
+        let mut cluster = Cluster::restore(backend)?;
+        cluster.set_ids(self.cluster.local_id(), self.cluster.id());
+        cluster.set_max_learners(self.cluster.max_learners());
+        self.alarms = Alarms::restore(backend)?;
+        (self.store, self.lessor, self.cluster) = (store, lessor, cluster);
+        Ok(())
     }
 
     fn step_compaction(&mut self, out: &mut Output) {
@@ -448,6 +575,10 @@ impl Applier {
 
     /// Hands out what became durable, and freezes the open batch if it is due or waited for.
     fn settle(&mut self, now: Duration, out: &mut Output) {
+        if self.installing.is_some() {
+            // What is open is about to be replaced.
+            return;
+        }
         self.release(out);
         if !self.backend.wants_commit(now) && !self.commits.is_waiting() {
             return;
@@ -467,12 +598,20 @@ impl Applier {
             compact_revision: self.store.compact_revision(),
             tx: self.backend.reader().snapshot(),
         };
-        self.commits.release(view, out);
+        let data = || self.cluster.v2_snapshot();
+        self.commits.release(view, data, out);
     }
 
     pub(crate) fn publish(&mut self, batch: mvcc::EventBatch, out: &mut Output) {
         self.stats.events += batch.events.len() as u64;
         out.events.push(Arc::new(batch));
+    }
+}
+
+fn lease_options(options: &Options) -> lease::Options {
+    lease::Options {
+        ttl_min: options.lease_ttl_min,
+        checkpoint_interval: options.lease_checkpoint.then_some(CHECKPOINT_INTERVAL),
     }
 }
 

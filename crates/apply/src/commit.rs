@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
+use backend::Bucket;
+use bytes::Bytes;
 use mvcc::CompactionProgress;
-use raft::Snapshot;
+use raft::{Message, Snapshot, SnapshotMetadata};
 
 use crate::message::{Answer, Outcome, Output, Reply, SnapshotView};
 
@@ -16,6 +18,8 @@ pub(crate) struct Commits {
     frozen_index: Option<u64>,
     snapshot: Option<Snapshot>,
     views: Vec<Waiting>,
+    /// Messages whose receivers need a snapshot.
+    sends: Vec<(Message, Stage)>,
     defragments: Vec<u64>,
     /// Answers owed once the compaction to a revision has removed its last row.
     compactions: VecDeque<(u64, i64)>,
@@ -55,6 +59,7 @@ impl Commits {
             frozen_index: None,
             snapshot: None,
             views: Vec::new(),
+            sends: Vec::new(),
             defragments: Vec::new(),
             compactions: VecDeque::new(),
             compacted: Vec::new(),
@@ -64,6 +69,10 @@ impl Commits {
 
     pub(crate) fn wait_for_view(&mut self, token: u64) {
         self.views.push(Waiting::new(token));
+    }
+
+    pub(crate) fn wait_for_send(&mut self, message: Message) {
+        self.sends.push((message, Stage::Open));
     }
 
     pub(crate) fn wait_for_defragment(&mut self, token: u64) {
@@ -90,7 +99,12 @@ impl Commits {
     pub(crate) fn compaction_progress(&mut self, progress: CompactionProgress) {
         match progress {
             CompactionProgress::Working => {}
-            CompactionProgress::Idle => self.compactions_open = 0,
+            CompactionProgress::Idle => {
+                self.compactions_open = 0;
+                // A snapshot may have brought what was asked for.
+                let done = self.compactions.drain(..).map(|(id, _)| Waiting::new(id));
+                self.compacted.extend(done);
+            }
             CompactionProgress::Finished { revision, .. } => {
                 self.compactions_open = self.compactions_open.saturating_sub(1).max(1);
                 while let Some(&(id, asked)) = self.compactions.front()
@@ -110,6 +124,7 @@ impl Commits {
             let index = snapshot.metadata.index;
             index > self.durable_index && self.frozen_index.is_none_or(|frozen| index > frozen)
         }) || self.views.iter().chain(&self.compacted).any(is_open)
+            || self.sends.iter().any(|(_, stage)| *stage == Stage::Open)
     }
 
     /// The open batch, which covers everything up to `index`, is on its way.
@@ -137,10 +152,23 @@ impl Commits {
         self.promote(Stage::Open, Stage::Durable);
     }
 
+    /// A snapshot at `index` has taken the place of all state, in memory and in the file.
+    pub(crate) fn replaced(&mut self, index: u64) {
+        self.durable_index = index;
+        self.frozen_index = None;
+        self.snapshot = None;
+        // The snapshot's own compaction may not have removed its last row.
+        self.compactions_open = 1;
+        self.promote(Stage::Frozen, Stage::Durable);
+        self.promote(Stage::Open, Stage::Durable);
+    }
+
     fn promote(&mut self, from: Stage, to: Stage) {
-        for waiting in self.views.iter_mut().chain(&mut self.compacted) {
-            if waiting.stage == from {
-                waiting.stage = to;
+        let waiting = self.views.iter_mut().chain(&mut self.compacted);
+        let stages = waiting.map(|waiting| &mut waiting.stage);
+        for stage in stages.chain(self.sends.iter_mut().map(|(_, stage)| stage)) {
+            if *stage == from {
+                *stage = to;
             }
         }
     }
@@ -153,10 +181,22 @@ impl Commits {
     }
 
     /// Hands out what became durable. `view` shows the file as it is now.
-    pub(crate) fn release(&mut self, view: impl Fn() -> SnapshotView, out: &mut Output) {
+    /// `data`: that of a snapshot.
+    pub(crate) fn release(
+        &mut self,
+        view: impl Fn() -> SnapshotView,
+        data: impl Fn() -> Bytes,
+        out: &mut Output,
+    ) {
         let is_durable = |waiting: &mut Waiting| waiting.stage == Stage::Durable;
         for waiting in self.views.extract_if(.., is_durable) {
             out.answers.push((waiting.token, Answer::View(view())));
+        }
+        for (mut message, _) in self.sends.extract_if(.., |(_, stage)| *stage == Stage::Durable) {
+            let view = view();
+            let metadata = snapshot_metadata(&view);
+            message.snapshot = Some(Box::new(Snapshot { data: data(), metadata }));
+            out.snapshots.push((message, view));
         }
         for waiting in self.compacted.extract_if(.., is_durable) {
             let revision = view().revision;
@@ -167,5 +207,26 @@ impl Commits {
         if self.snapshot.as_ref().is_some_and(|s| s.metadata.index <= durable_index) {
             out.snapshot = self.snapshot.take();
         }
+    }
+}
+
+/// What the file says of itself: up to where it is applied, and raft's configuration there.
+///
+/// # Panics
+/// If the file is damaged.
+fn snapshot_metadata(view: &SnapshotView) -> SnapshotMetadata {
+    let row = |key: &[u8]| match view.tx.get(Bucket::Meta.name(), key) {
+        Ok(row) => row.unwrap_or_default(),
+        Err(err) => panic!("reading the database for a snapshot: {err}"),
+    };
+    let number = |key| row(key).first_chunk().copied().map_or(0, u64::from_be_bytes);
+    let conf_state = match cluster::conf_state_from_json(row(cluster::CONF_STATE_KEY)) {
+        Ok(conf_state) => conf_state,
+        Err(err) => panic!("reading the configuration for a snapshot: {err}"),
+    };
+    SnapshotMetadata {
+        conf_state,
+        index: number(backend::CONSISTENT_INDEX_KEY),
+        term: number(backend::TERM_KEY),
     }
 }

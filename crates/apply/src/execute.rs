@@ -101,7 +101,10 @@ impl Applier {
                 self.lease_grant(&decoded(pb::LeaseGrantRequest::decode(message)), now, out)
             }
             OpRef::LeaseRevoke(message) => {
-                self.lease_revoke(decoded(pb::LeaseRevokeRequest::decode(message)).id, out)
+                let applied =
+                    self.lease_revoke(decoded(pb::LeaseRevokeRequest::decode(message)).id, out);
+                self.finish_renewals(now, out);
+                applied
             }
             OpRef::LeaseCheckpoint(message) => {
                 let request = decoded(pb::LeaseCheckpointRequest::decode(message));

@@ -20,8 +20,19 @@ pub enum Input {
     Committed(backend::Committed),
     /// The commit thread has rewritten the file, or could not.
     Defragmented(Result<backend::Committed, String>),
-    /// This member became leader (`Some(term)`) or ceased to be (`None`).
-    Leadership(Option<u64>),
+    /// Leader or term changed, as this member knows it.
+    Role {
+        /// The term.
+        term: u64,
+        /// The leader's id, 0 for none.
+        leader: u64,
+    },
+    /// Replace the state by that of a snapshot, whose database was received.
+    Install(raft::Snapshot),
+    /// The commit thread has put the database of [`Output::install`] in place of the old one.
+    Installed(backend::Backend),
+    /// A member needs a snapshot: answered in [`Output::snapshots`].
+    SendSnapshot(raft::Message),
     /// Nothing more will be applied; see [`crate::Applier::close`].
     Stop,
 }
@@ -116,12 +127,26 @@ pub struct Output {
     pub events: Vec<Arc<mvcc::EventBatch>>,
     /// Answers to [`Command`]s, by token.
     pub answers: Vec<(u64, Answer)>,
-    /// Encoded `InternalRaftRequest`s that this member wants proposed (expired leases, alarms,
-    /// checkpoints); the header's id is theirs alone.
+    /// Encoded `InternalRaftRequest`s that this member wants proposed (alarms, its name); the
+    /// header's id is theirs alone.
     pub proposals: Vec<Bytes>,
-    /// Configuration changes that raft must take over, in log order. A change that membership
-    /// refused has node id 0, which raft ignores.
-    pub conf_changes: Vec<raft::ConfChangeV2>,
+    /// As `proposals`, but only if this member leads in the term before each (expired leases,
+    /// checkpoints, compactions).
+    pub leader_proposals: Vec<(u64, Bytes)>,
+    /// Configuration changes that raft must take over, with the index of their entry, in log order.
+    /// A change that membership refused has node id 0, which raft ignores.
+    pub conf_changes: Vec<(u64, raft::ConfChangeV2)>,
+    /// What the changes did, for the transport; those that were refused are left out.
+    pub membership: Vec<cluster::MembershipChange>,
+    /// The member itself was removed: it must stop.
+    pub is_removed: bool,
+    /// The commit thread shall put the database of this snapshot in place of the file, after the
+    /// batch, if there is one, and answer with [`Input::Installed`].
+    pub install: Option<raft::Snapshot>,
+    /// The state was replaced: all reads go to this reader from now on, and watchers, too.
+    pub restored: Option<mvcc::Reader>,
+    /// Messages with the snapshot that their receiver needs, and the database to send along.
+    pub snapshots: Vec<(raft::Message, SnapshotView)>,
     /// A state-machine snapshot that is durable in the backend and may be saved as `.snap`.
     pub snapshot: Option<raft::Snapshot>,
     /// A frozen batch for the commit thread.

@@ -77,7 +77,7 @@ impl State {
         let words: Vec<&str> = rest.split_whitespace().collect();
         let mut out = Output::default();
         match command {
-            "lead" => self.input(Input::Leadership(Some(2)), &mut out),
+            "lead" => self.input(Input::Role { term: 2, leader: 1 }, &mut out),
             "tick" => {
                 self.now += Duration::from_secs_f64(rest.parse().expect("seconds"));
                 self.applier.tick(self.now, &mut out);
@@ -190,7 +190,8 @@ impl State {
                 let _ = writeln!(text, "event {kind} {}", row(&event.kv));
             }
         }
-        for proposal in out.proposals {
+        let leaders = out.leader_proposals.into_iter().map(|(_, proposal)| proposal);
+        for proposal in out.proposals.into_iter().chain(leaders) {
             let request = InternalRequestRef::decode(&proposal).expect("own proposal");
             let op = request.op.expect("an operation");
             let _ = writeln!(text, "proposes request {}", op.number());

@@ -137,6 +137,11 @@ impl Cluster {
         self.max_learners = Some(max);
     }
 
+    /// How many learners the cluster may have.
+    pub fn max_learners(&self) -> usize {
+        self.max_learners.unwrap_or(LEARNERS_MAX)
+    }
+
     /// Takes the ids of a running cluster over for members with the same peer URLs.
     ///
     /// # Errors
@@ -342,7 +347,7 @@ impl Cluster {
 
     fn expect_room_for_learner(&self) -> Result<(), ConfChangeError> {
         let learners = self.members.values().filter(|member| member.is_learner).count();
-        if learners >= self.max_learners.unwrap_or(LEARNERS_MAX) {
+        if learners >= self.max_learners() {
             return Err(ConfChangeError::TooManyLearners);
         }
         Ok(())

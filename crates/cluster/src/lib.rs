@@ -25,7 +25,7 @@ pub use member::{
     promote_context,
 };
 pub use persist::{
-    RestoreError, conf_state_from_json, conf_state_to_json, load_conf_state, load_storage_version,
-    save_conf_state, save_storage_version,
+    CONF_STATE_KEY, RestoreError, conf_state_from_json, conf_state_to_json, load_conf_state,
+    load_storage_version, save_conf_state, save_storage_version,
 };
 pub use version::Version;

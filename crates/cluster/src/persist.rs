@@ -13,7 +13,8 @@ use crate::{Downgrade, JsonError, MEMBERS_REMOVED_VALUE, Member, Version};
 
 pub(crate) const CLUSTER_VERSION_KEY: &[u8] = b"clusterVersion";
 const DOWNGRADE_KEY: &[u8] = b"downgrade";
-const CONF_STATE_KEY: &[u8] = b"confState";
+/// The row of bucket `meta` with raft's configuration as JSON.
+pub const CONF_STATE_KEY: &[u8] = b"confState";
 const STORAGE_VERSION_KEY: &[u8] = b"storageVersion";
 
 /// Why the membership could not be read; the caller stops the process.

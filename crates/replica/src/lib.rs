@@ -11,9 +11,12 @@
 //! The order of effects is the ordering rule: an effect may be begun once those before it were
 //! handed over, and what must wait for a write is among the responses of its [`Persist`].
 
+pub mod boot;
+mod log_writer;
 mod message;
 mod reads;
 mod replica;
 
-pub use message::{Effect, Event, Persist, Proposal};
+pub use log_writer::LogWriter;
+pub use message::{ConfProposal, Effect, Event, Persist, Proposal};
 pub use replica::{Boot, BootError, HELD_PROPOSALS_MAX, Options, Replica};

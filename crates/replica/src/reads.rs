@@ -11,7 +11,12 @@ pub(crate) struct Reads {
     issued: VecDeque<(u64, Vec<u64>)>,
     /// Confirmed at an index.
     confirmed: Vec<(u64, Vec<u64>)>,
-    next_context: u64,
+    /// The member, and a number that no other life of it begins with: contexts are unique in the
+    /// cluster, so that no answer to somebody else, or to an earlier life, confirms a read here.
+    owner: u64,
+    first: u64,
+    /// How many were issued.
+    count: u64,
     /// Ticks since the oldest in `issued` went out.
     waited: u32,
     retry_ticks: u32,
@@ -19,12 +24,15 @@ pub(crate) struct Reads {
 
 impl Reads {
     /// `retry_ticks`: after so many ticks without an answer the leader is asked again.
-    pub(crate) fn new(retry_ticks: u32) -> Self {
+    /// `first`: see [`crate::Options::seed`].
+    pub(crate) fn new(owner: u64, first: u64, retry_ticks: u32) -> Self {
         Self {
             asked: Vec::new(),
             issued: VecDeque::new(),
             confirmed: Vec::new(),
-            next_context: 1,
+            owner,
+            first,
+            count: 0,
             waited: 0,
             retry_ticks: retry_ticks.max(1),
         }
@@ -55,25 +63,27 @@ impl Reads {
     }
 
     /// The context to ask the leader under, if there is somebody to ask for.
-    pub(crate) fn issue(&mut self) -> Option<u64> {
+    pub(crate) fn issue(&mut self) -> Option<[u8; 16]> {
         if self.asked.is_empty() {
             return None;
         }
-        let context = self.next_context;
-        self.next_context += 1;
-        self.issued.push_back((context, std::mem::take(&mut self.asked)));
-        Some(context)
+        self.count += 1;
+        self.issued.push_back((self.count, std::mem::take(&mut self.asked)));
+        Some(self.context(self.count))
+    }
+
+    fn context(&self, number: u64) -> [u8; 16] {
+        let mut context = [0; 16];
+        context[..8].copy_from_slice(&self.owner.to_be_bytes());
+        context[8..].copy_from_slice(&self.first.wrapping_add(number).to_be_bytes());
+        context
     }
 
     /// The leader's answer. It confirms what was asked before, too: the index is no older.
     pub(crate) fn confirmed(&mut self, context: &[u8], index: u64) {
-        let Ok(context) = <[u8; 8]>::try_from(context).map(u64::from_be_bytes) else {
-            return;
-        };
-        if !self.issued.iter().any(|&(issued, _)| issued == context) {
-            return;
-        }
-        while self.issued.front().is_some_and(|&(issued, _)| issued <= context) {
+        let known = self.issued.iter().find(|&&(number, _)| self.context(number) == context);
+        let Some(&(confirmed, _)) = known else { return };
+        while self.issued.front().is_some_and(|&(number, _)| number <= confirmed) {
             let (_, ids) = self.issued.pop_front().expect("looked at above");
             self.confirmed.push((index, ids));
         }

@@ -8,7 +8,7 @@ use raft::{
     Message, MessageType, RawNode, Snapshot, Storage,
 };
 
-use crate::message::{Effect, Event, Persist, Proposal};
+use crate::message::{ConfProposal, Effect, Event, Persist, Proposal};
 use crate::reads::Reads;
 
 /// The most proposals that wait for a leader; more are refused.
@@ -26,6 +26,9 @@ const COMMITTED_BYTES_MAX: u64 = 16 << 20;
 /// The most bytes of proposals that are not committed yet, as in etcd.
 const UNCOMMITTED_BYTES_MAX: u64 = 1 << 30;
 
+/// The part of the leader's log that a learner must have to get its vote, as in etcd.
+const READY_LEARNER: f64 = 0.9;
+
 /// How a [`Replica`] behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -37,7 +40,9 @@ pub struct Options {
     pub pre_vote: bool,
     /// Entries kept in memory behind a snapshot for slow followers.
     pub catchup_entries: u64,
-    /// Seed of the randomized election timeouts.
+    /// Seed of the randomized election timeouts, and where the contexts of reads begin: no two
+    /// starts of a member may have seeds that are closer than the reads that it answers in between.
+    /// Nanoseconds since the epoch will do.
     pub seed: u64,
     /// Raft's own lines to hand out as [`Effect::Log`]; `None` for none.
     pub log_level: Option<raft::Level>,
@@ -48,6 +53,8 @@ pub struct Options {
 pub enum Boot {
     /// A founding member of a new cluster, with all founding members in ascending order of id.
     New(Vec<raft::Peer>),
+    /// A new member of a running cluster, whose leader will send it the log.
+    Join,
     /// A member that has a log.
     Restart {
         /// The last hard state in the log.
@@ -106,6 +113,10 @@ pub struct Replica {
     /// Term of the append, term and index of the entry, of the last acknowledgement of the disk.
     acknowledged: (u64, u64, u64),
     applied: u64,
+    /// Index of the last snapshot that apply was told to install.
+    installed: u64,
+    /// Snapshots on their way to others: the log is not cut meanwhile, lest they be late on arrival.
+    snapshots_in_flight: usize,
     role: (u64, u64),
     committed: u64,
     is_stopping: bool,
@@ -122,6 +133,7 @@ impl Replica {
         let mut founders = None;
         match boot {
             Boot::New(peers) => founders = Some(peers),
+            Boot::Join => {}
             Boot::Restart { hard_state, before_first, entries, conf_state, applied: index } => {
                 applied = index;
                 restore(&mut storage, hard_state, before_first, &entries, conf_state, index)?;
@@ -146,13 +158,15 @@ impl Replica {
             node.bootstrap(&peers)?;
         }
         let mut replica = Self {
-            reads: Reads::new(options.election_ticks / 2),
+            reads: Reads::new(options.id, options.seed, options.election_ticks / 2),
             options,
             node,
             held: VecDeque::new(),
             applying: VecDeque::new(),
             acknowledged: (0, 0, 0),
             applied,
+            installed: 0,
+            snapshots_in_flight: 0,
             role: (0, 0),
             committed: 0,
             is_stopping: false,
@@ -173,6 +187,30 @@ impl Replica {
         self.held.len()
     }
 
+    /// Role, log and followers in words, for a person who looks for a mistake.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let status = self.node.basic_status();
+        let mut text = format!(
+            "{:?} commit {} applied {} log {}..={}",
+            status.soft_state.raft_state,
+            status.hard_state.commit,
+            self.applied,
+            self.node.storage().first_index(),
+            self.node.storage().last_index()
+        );
+        self.node.with_progress(|id, progress| {
+            text.push_str(&format!(
+                " [{id:x} {:?} match {} next {} pending {}]",
+                progress.state,
+                progress.match_index,
+                progress.next_index,
+                progress.pending_snapshot
+            ));
+        });
+        text
+    }
+
     /// Handles one event. Effects appear when [`Replica::flush`] is called, so that the events of
     /// one wake-up share an append and a sync.
     pub fn handle(&mut self, event: Event, out: &mut Vec<Effect>) {
@@ -183,24 +221,133 @@ impl Replica {
             }
             Event::Propose(proposals) => self.hold(proposals, out),
             Event::Read { id } => self.reads.ask(id),
-            Event::Persisted(responses) => {
-                for response in responses {
-                    if self.is_news(&response) {
-                        // A response to an append that another leader has replaced is no error.
-                        let _ = self.node.step_local(response);
-                    }
-                }
-            }
+            Event::ProposeAsLeader { term, data } => self.propose_as_leader(term, data),
+            Event::ProposeConfChange(proposal) => self.propose_conf_change(&proposal, out),
+            Event::Persisted(responses) => self.persisted(responses, out),
             Event::Applied { index, conf_changes, snapshot } => {
                 self.applied_to(index, &conf_changes, snapshot, out);
             }
-            // A message that no honest peer sends is refused by raft and has no effect.
-            Event::Peer(message) => drop(self.node.step(message)),
+            Event::Peer(message) => {
+                // Another message that no honest peer sends is refused by raft and has no effect.
+                if let Err(err @ raft::Error::LogLost { .. }) = self.node.step(message) {
+                    out.push(Effect::Fatal(err));
+                }
+            }
+            Event::Unreachable(id) => self.node.report_unreachable(id),
+            Event::SnapshotSent { to, status } => {
+                self.snapshots_in_flight = self.snapshots_in_flight.saturating_sub(1);
+                self.node.report_snapshot(to, status);
+            }
+            Event::TransferLeader(id) => self.node.transfer_leader(id),
             Event::Stop => {
                 self.is_stopping = true;
                 let held = self.held.drain(..).map(|proposal| proposal.id).collect();
                 refuse(held, api::Error::Stopped, out);
+                self.hand_over();
             }
+        }
+    }
+
+    /// After [`Event::Stop`]: whether this member still leads and another could.
+    #[must_use]
+    pub fn is_handing_over(&self) -> bool {
+        self.is_stopping && self.successor().is_some()
+    }
+
+    /// The voter that could lead soonest: heard of lately, and with the most of the log.
+    fn successor(&self) -> Option<u64> {
+        let status = self.node.basic_status();
+        if status.soft_state.lead != status.id {
+            return None;
+        }
+        let mut best = None;
+        self.node.with_progress(|id, progress| {
+            let able = id != status.id && !progress.is_learner && progress.recent_active;
+            let candidate = (progress.match_index, std::cmp::Reverse(id));
+            if able && best.is_none_or(|best| candidate > best) {
+                best = Some(candidate);
+            }
+        });
+        best.map(|(_, std::cmp::Reverse(id))| id)
+    }
+
+    fn hand_over(&mut self) {
+        if let Some(successor) = self.successor() {
+            self.node.transfer_leader(successor);
+        }
+    }
+
+    fn propose_as_leader(&mut self, term: u64, data: Vec<Bytes>) {
+        let status = self.node.basic_status();
+        let leads = status.soft_state.lead == status.id && status.hard_state.term == term;
+        if leads {
+            let entries = data.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
+            // Who asked asks again while it matters.
+            let _ = self.node.propose_entries(entries);
+        }
+    }
+
+    fn propose_conf_change(&mut self, proposal: &ConfProposal, out: &mut Vec<Effect>) {
+        let id = proposal.change.id;
+        let refusal = if self.is_stopping {
+            Some(api::Error::Stopped)
+        } else if self.node.basic_status().soft_state.lead == 0 {
+            Some(api::Error::NoLeader)
+        } else if proposal.needs_ready_learner {
+            self.refuse_promotion(proposal.change.node_id)
+        } else {
+            None
+        };
+        let refusal = refusal.or_else(|| {
+            // Too much is uncommitted, or leadership is being handed over.
+            self.node.propose_conf_change(&proposal.change).err().map(|_| api::Error::NoLeader)
+        });
+        if let Some(refusal) = refusal {
+            refuse(vec![id], refusal, out);
+        }
+    }
+
+    /// A learner gets its vote when it has nine tenths of the leader's log, as in etcd.
+    fn refuse_promotion(&self, learner: u64) -> Option<api::Error> {
+        let status = self.node.basic_status();
+        if status.soft_state.lead != status.id {
+            return Some(api::Error::NotLeader);
+        }
+        let (mut own, mut found) = (0, None);
+        self.node.with_progress(|id, progress| {
+            if id == status.id {
+                own = progress.match_index;
+            }
+            if id == learner {
+                found = Some((progress.match_index, progress.is_learner));
+            }
+        });
+        match found {
+            None => Some(api::Error::MemberNotFound),
+            Some((_, false)) => Some(api::Error::MemberNotLearner),
+            Some((at, true)) if (at as f64) < own as f64 * READY_LEARNER => {
+                Some(api::Error::LearnerNotReady)
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn persisted(&mut self, responses: Vec<Message>, out: &mut Vec<Effect>) {
+        for response in responses {
+            if response.to != self.options.id {
+                out.push(Effect::Send(response));
+                continue;
+            }
+            if !self.is_news(&response) {
+                continue;
+            }
+            if let Some(snapshot) = &response.snapshot {
+                // Only now would a restart find it.
+                self.installed = snapshot.metadata.index;
+                out.push(Effect::Install((**snapshot).clone()));
+            }
+            // A response to an append that another leader has replaced is no error.
+            let _ = self.node.step_local(response);
         }
     }
 
@@ -278,7 +425,7 @@ impl Replica {
             return;
         }
         if let Some(context) = self.reads.issue() {
-            self.node.read_index(Bytes::copy_from_slice(&context.to_be_bytes()));
+            self.node.read_index(Bytes::copy_from_slice(&context));
         }
     }
 
@@ -296,6 +443,10 @@ impl Replica {
                 }
                 out.push(Effect::Apply(message.entries));
             }
+            _ if message.msg_type == MessageType::Snap => {
+                self.snapshots_in_flight += 1;
+                out.push(Effect::SendSnapshot(message));
+            }
             _ => out.push(Effect::Send(message)),
         }
     }
@@ -303,6 +454,12 @@ impl Replica {
     fn persist(&mut self, message: Message, out: &mut Vec<Effect>) {
         // The entries may be read from here on; they are durable only when the responses are back,
         // and raft counts them no earlier.
+        let snapshot = message.snapshot.map(|snapshot| *snapshot);
+        if let Some(snapshot) = snapshot.clone()
+            && let Err(err) = self.node.storage_mut().apply_snapshot(snapshot)
+        {
+            panic!("raft took a snapshot that the log is ahead of: {err}");
+        }
         self.node.storage_mut().append(&message.entries);
         let hard_state =
             HardState { term: message.term, vote: message.vote, commit: message.commit };
@@ -315,7 +472,8 @@ impl Replica {
             self.node.storage_mut().set_hard_state(state);
         }
         out.push(Effect::Persist(Persist {
-            must_sync: elects || !message.entries.is_empty(),
+            must_sync: elects || !message.entries.is_empty() || snapshot.is_some(),
+            snapshot,
             hard_state,
             entries: message.entries,
             responses: message.responses,
@@ -325,13 +483,18 @@ impl Replica {
     fn applied_to(
         &mut self,
         index: u64,
-        conf_changes: &[raft::ConfChangeV2],
+        conf_changes: &[(u64, raft::ConfChangeV2)],
         snapshot: Option<Snapshot>,
         out: &mut Vec<Effect>,
     ) {
-        for change in conf_changes {
-            if let Err(err) = self.node.apply_conf_change(change) {
-                panic!("a committed configuration change is impossible: {err}");
+        for (at, change) in conf_changes {
+            if *at <= self.installed {
+                // The snapshot's configuration, which is in force, has it.
+                continue;
+            }
+            match self.node.apply_conf_change(change) {
+                Ok(_) | Err(raft::ConfChangeError::Superseded) => {}
+                Err(err) => panic!("a committed configuration change is impossible: {err}"),
             }
         }
         self.applied = index;
@@ -339,26 +502,29 @@ impl Replica {
             let (_, response) = self.applying.pop_front().expect("looked at above");
             let _ = self.node.step_local(response);
         }
-        if let Some(snapshot) = snapshot {
-            self.cut_log(&snapshot);
+        if let Some(snapshot) = snapshot
+            && self.cut_log(&snapshot)
+        {
             out.push(Effect::SaveSnapshot(snapshot));
         }
         self.campaign_alone();
     }
 
-    /// Keeps some entries behind the snapshot, for followers that are not far behind.
-    fn cut_log(&mut self, snapshot: &Snapshot) {
+    /// Keeps some entries behind the snapshot, for followers that are not far behind. Whether the
+    /// snapshot is news: the leader's may have overtaken it.
+    fn cut_log(&mut self, snapshot: &Snapshot) -> bool {
         let metadata = &snapshot.metadata;
         let storage = self.node.storage_mut();
         let conf_state = Some(metadata.conf_state.clone());
         if storage.create_snapshot(metadata.index, conf_state, snapshot.data.clone()).is_err() {
-            return;
+            return false;
         }
         let keep_from = metadata.index.saturating_sub(self.options.catchup_entries);
-        if keep_from > 0 {
+        if keep_from > 0 && self.snapshots_in_flight == 0 {
             // Compacted already: the log begins later than that.
             let _ = storage.compact(keep_from);
         }
+        true
     }
 
     /// A lone voter need not wait for silence to know that there is no leader.
@@ -385,6 +551,10 @@ impl Replica {
         if role != self.role {
             self.role = role;
             self.reads.reissue();
+            if role.1 != self.options.id {
+                // Their fate no longer concerns this member.
+                self.snapshots_in_flight = 0;
+            }
             let (term, leader) = role;
             out.push(Effect::Role { term, leader, is_leader: leader == self.options.id });
         }

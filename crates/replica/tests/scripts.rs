@@ -100,10 +100,13 @@ impl Member {
 
     fn finish_apply(&mut self, arguments: &[&str]) -> Option<Event> {
         let entries = self.applying.pop_front()?;
-        let conf_changes = entries
+        let conf_changes: Vec<(u64, raft::ConfChangeV2)> = entries
             .iter()
             .filter(|entry| entry.entry_type == EntryType::ConfChange)
-            .map(|entry| ConfChange::decode(entry.data.clone()).expect("a change").to_v2())
+            .map(|entry| {
+                let change = ConfChange::decode(entry.data.clone()).expect("a change");
+                (entry.index, change.to_v2())
+            })
             .collect();
         let last = entries.last().expect("never empty");
         self.applied = last.index;
@@ -156,6 +159,15 @@ impl Member {
             }
             Effect::SaveSnapshot(snapshot) => {
                 let _ = write!(text, "save snapshot {}", snapshot.metadata.index);
+            }
+            Effect::SendSnapshot(message) => {
+                let _ = write!(text, "send snapshot to {}", message.to);
+            }
+            Effect::Install(snapshot) => {
+                let _ = write!(text, "install {}", snapshot.metadata.index);
+            }
+            Effect::Fatal(err) => {
+                let _ = write!(text, "fatal: {err}");
             }
             Effect::Log(_) => return text,
         }

@@ -143,6 +143,7 @@ impl Turns {
                 }
             }
             Delivery::Answer { token, answer } => self.answered(token, answer),
+            Delivery::Restored(reader) => self.desk.link.reader = reader,
             Delivery::Socket(socket) => self.accept(socket),
             Delivery::Shutdown => self.shut_down(),
         }

@@ -27,6 +27,8 @@ pub enum Delivery {
         /// The answer.
         answer: apply::Answer,
     },
+    /// The state was replaced by a snapshot: reads go to this reader from now on.
+    Restored(mvcc::Reader),
     /// A client's connection, accepted and set to non-blocking.
     Socket(Socket),
     /// No new connections or calls; [`crate::Core::run`] returns when the open calls are done, or

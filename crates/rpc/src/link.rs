@@ -29,6 +29,8 @@ pub struct Link {
 pub enum WatchInput {
     /// Events of applied entries, from the apply thread, in order.
     Events(Vec<Arc<mvcc::EventBatch>>),
+    /// The state was replaced by a snapshot: watchers go on with this reader.
+    Restored(mvcc::Reader),
     /// Requests of one turn of a core, in order. The high 16 bits of a stream's id name the core.
     Commands(Vec<mvcc::watch::Command>),
 }

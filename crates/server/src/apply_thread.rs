@@ -27,9 +27,10 @@ struct Unsent {
     /// The applied index that consensus knows.
     told: u64,
     index: Option<u64>,
-    conf_changes: Vec<ConfChangeV2>,
+    conf_changes: Vec<(u64, ConfChangeV2)>,
     snapshot: Option<raft::Snapshot>,
     proposals: Vec<Bytes>,
+    leader_proposals: Vec<(u64, Bytes)>,
 }
 
 /// What the thread owns.
@@ -107,6 +108,9 @@ impl<C: Clock> ApplyThread<C> {
         if let Some(batch) = out.commit.take() {
             let _ = self.commit.send(CommitInput::Commit(batch));
         }
+        if let Some(snapshot) = out.install.take() {
+            let _ = self.commit.send(CommitInput::Install(snapshot));
+        }
         if std::mem::take(&mut out.defragment) {
             self.publisher.state.defragmenting.store(true, Ordering::Relaxed);
             let _ = self.commit.send(CommitInput::Defragment);
@@ -125,6 +129,12 @@ impl<C: Clock> ApplyThread<C> {
         }
         self.publisher.publish(&self.applier);
         self.publisher.publish_output(out, self.clock.now_mono(), self.clock.now_wall());
+        if let Some(reader) = out.restored.take() {
+            for inbox in self.inboxes.iter() {
+                inbox.push(Delivery::Restored(reader.clone()));
+            }
+            let _ = self.watch.send(WatchInput::Restored(reader));
+        }
         // Events go first: who reads an answer and then watches must not see its own write again.
         events.append(&mut out.events);
         if !events.is_empty() {
@@ -151,7 +161,7 @@ impl<C: Clock> ApplyThread<C> {
             Err(TrySendError::Full(WatchInput::Events(unsent))) => {
                 events.extend(unsent.last().cloned())
             }
-            Err(TrySendError::Full(WatchInput::Commands(_))) => unreachable!("events were sent"),
+            Err(TrySendError::Full(_)) => unreachable!("events were sent"),
         }
     }
 
@@ -200,6 +210,7 @@ impl Unsent {
             && self.conf_changes.is_empty()
             && self.snapshot.is_none()
             && self.proposals.is_empty()
+            && self.leader_proposals.is_empty()
     }
 
     fn take(&mut self, out: &mut Output, applied: u64) {
@@ -211,6 +222,7 @@ impl Unsent {
             self.snapshot = out.snapshot.take();
         }
         self.proposals.append(&mut out.proposals);
+        self.leader_proposals.append(&mut out.leader_proposals);
     }
 
     fn send(&mut self, consensus: &SyncSender<Event>) {
@@ -227,6 +239,13 @@ impl Unsent {
                 return;
             }
             self.told = index;
+        }
+        while let Some((term, data)) = self.leader_proposals.first() {
+            let event = Event::ProposeAsLeader { term: *term, data: vec![data.clone()] };
+            if matches!(consensus.try_send(event), Err(TrySendError::Full(_))) {
+                return;
+            }
+            self.leader_proposals.remove(0);
         }
         if self.proposals.is_empty() {
             return;

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use cluster::{Cluster, InitialCluster};
 use env::Disk;
 use raft::{ConfState, Peer};
-use replica::Boot;
+use replica::{Boot, boot};
 use tracing::{info, warn};
+use wal::Wal;
 use wal::snap::Snapshotter;
-use wal::{SnapshotRecord, Wal};
 
 use crate::Config;
 use crate::defrag;
@@ -196,44 +196,32 @@ fn restart<D: Disk>(
     disk: &D,
     config: &Config,
     paths: Paths<D>,
-    mut backend: Backend,
+    backend: Backend,
     committer: Committer<D>,
 ) -> Result<Loaded<D>, StartError> {
     let Paths { snapshotter, wal_dir, db } = &paths;
-    let records = wal::valid_snapshots(disk, wal_dir)?;
-    let snapshot = match snapshotter.load_newest_available(&records) {
-        Ok(snapshot) => Some(snapshot),
-        Err(wal::Error::NoSnapshot) => None,
-        Err(err) => return Err(err.into()),
+    let damaged = |err: cluster::RestoreError| StartError::database(db, &err);
+    let places = boot::Paths { db: db.clone(), wal_dir: wal_dir.clone() };
+    let opened = (backend, committer);
+    let opened = match boot::restart(disk, snapshotter, &places, opened, wal_options(config)) {
+        Ok(opened) => opened,
+        Err(boot::Error::Log(err)) => return Err(err.into()),
+        Err(boot::Error::Backend(err)) => return Err(err.into()),
+        Err(boot::Error::State(err)) => return Err(damaged(err)),
+        Err(err @ boot::Error::NoDatabase(_)) => {
+            return Err(StartError::Database(format!("{}: {err}", db.display())));
+        }
     };
-    let metadata = snapshot.as_ref().map(|snapshot| snapshot.metadata.clone()).unwrap_or_default();
-    let (applied, _) = backend.consistent_index();
-    if applied < metadata.index {
-        // The entries between the two are gone; only the database that came with the snapshot,
-        // which a crash has left beside the old one, could stand for them.
-        let path = snapshotter.db_path(metadata.index).map_err(|err| {
-            let db = db.display();
-            StartError::Database(format!("{db}: failed to find database snapshot file ({err})"))
-        })?;
-        return Err(StartError::Unsupported(format!(
-            "taking over {} is not supported yet by this server",
-            path.display()
-        )));
-    }
-    let from = SnapshotRecord { index: metadata.index, term: metadata.term, conf_state: None };
-    let (log, replay) = Wal::open(disk.clone(), wal_dir, &from, wal_options(config))?;
-    if replay.is_repaired {
+    let boot::Restart { mut backend, committer, log, metadata, snapshot, .. } = opened;
+    if opened.is_repaired {
         warn!(path = %wal_dir.display(), "repaired the torn tail of the log");
     }
-    let (applied, _) = backend.consistent_index();
-    if applied == 0 && snapshot.is_none() && replay.hard_state.is_empty() {
-        return resume_founding(config, paths, backend, committer, (log, replay));
+    let Some(boot::State { cluster, conf_state, boot }) = opened.state else {
+        return resume_founding(config, paths, backend, committer, (log, metadata));
+    };
+    if let Boot::Restart { entries, applied, .. } = &boot {
+        refuse_unsupported(entries, *applied, wal_dir)?;
     }
-    let damaged = |err: cluster::RestoreError| StartError::database(db, &err);
-    let conf_state = configuration(&mut backend, &metadata, applied).map_err(damaged)?;
-    refuse_unsupported(&replay.entries, applied, wal_dir)?;
-    let mut cluster = Cluster::restore(&backend).map_err(damaged)?;
-    cluster.set_ids(replay.metadata.node_id, replay.metadata.cluster_id);
     if conf_state.voters.len() + conf_state.learners.len() > 1 {
         return Err(StartError::Unsupported(
             "this data directory belongs to a cluster of several members, which is not supported yet by this server"
@@ -246,13 +234,13 @@ fn restart<D: Disk>(
         cluster::save_storage_version(Some(crate::VERSION), &mut backend);
     }
     info!(
-        "local-member-id" = format!("{:x}", replay.metadata.node_id),
-        "cluster-id" = format!("{:x}", replay.metadata.cluster_id),
-        "commit-index" = replay.hard_state.commit,
+        "local-member-id" = format!("{:x}", metadata.node_id),
+        "cluster-id" = format!("{:x}", metadata.cluster_id),
+        "commit-index" = opened.hard_state.commit,
         "restarting local member"
     );
     Ok(Loaded {
-        member_id: replay.metadata.node_id,
+        member_id: metadata.node_id,
         cluster,
         backend,
         committer,
@@ -260,37 +248,10 @@ fn restart<D: Disk>(
         snapshotter: paths.snapshotter,
         wal_dir: paths.wal_dir,
         db: paths.db,
-        boot: Boot::Restart {
-            hard_state: replay.hard_state,
-            before_first: (metadata.index, metadata.term),
-            entries: replay.entries,
-            conf_state: conf_state.clone(),
-            applied,
-        },
+        boot,
         conf_state,
-        snapshot_index: metadata.index,
+        snapshot_index: snapshot.index,
     })
-}
-
-/// Raft's configuration as of the last applied entry. A snapshot at that very entry knows it better
-/// than the backend: `etcdutl snapshot restore` gives the backend of one cluster to another and
-/// leaves it to the first start to write the new configuration into it.
-fn configuration(
-    backend: &mut Backend,
-    snapshot: &raft::SnapshotMetadata,
-    applied: u64,
-) -> Result<ConfState, cluster::RestoreError> {
-    let stored = cluster::load_conf_state(&backend.reader())?;
-    match stored {
-        Some(conf_state) if applied != snapshot.index || applied == 0 => Ok(conf_state),
-        stored => {
-            let conf_state = snapshot.conf_state.clone();
-            if stored.as_ref() != Some(&conf_state) {
-                cluster::save_conf_state(&conf_state, backend);
-            }
-            Ok(conf_state)
-        }
-    }
 }
 
 /// The first start ended before the founding entries were on disk with their hard state: without
@@ -300,15 +261,15 @@ fn resume_founding<D: Disk>(
     paths: Paths<D>,
     backend: Backend,
     committer: Committer<D>,
-    (log, replay): (Wal<D>, wal::Replay),
+    (log, metadata): (Wal<D>, wal::Metadata),
 ) -> Result<Loaded<D>, StartError> {
     let founders = founders(config)?;
-    if founders.metadata != replay.metadata {
+    if founders.metadata != metadata {
         return Err(StartError::Log(format!(
             "the first start with the log in {} was interrupted, and was that of member {:x} of cluster {:x}, not of {:x} of {:x}, as the flags say",
             paths.wal_dir.display(),
-            replay.metadata.node_id,
-            replay.metadata.cluster_id,
+            metadata.node_id,
+            metadata.cluster_id,
             founders.metadata.node_id,
             founders.metadata.cluster_id,
         )));

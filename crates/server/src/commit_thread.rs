@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use backend::{Batch, Committed, Committer};
+use backend::{Backend, Batch, Committed, Committer};
 use env::{Clock, Disk};
 use rpc::Metrics;
 use tracing::{error, info};
+use wal::snap::Snapshotter;
 
 use crate::fatal::fatal;
 use crate::metered_disk::Meter;
@@ -20,11 +21,16 @@ pub(crate) enum CommitInput {
     Commit(Batch),
     /// Rewrite the file without holes.
     Defragment,
+    /// Put the database that came with a snapshot in place of the file.
+    Install(raft::Snapshot),
 }
 
 /// What the thread owns.
 pub(crate) struct CommitThread<D: Disk, C> {
     pub(crate) committer: Committer<D>,
+    /// How the backend was opened.
+    pub(crate) options: backend::Options,
+    pub(crate) snapshotter: Snapshotter<D>,
     pub(crate) meter: Meter,
     pub(crate) clock: C,
     pub(crate) inputs: Receiver<CommitInput>,
@@ -45,6 +51,9 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
                     }
                     Err(err) => fatal("failed to commit the backend", &err),
                 },
+                CommitInput::Install(snapshot) => {
+                    apply::Input::Installed(self.install(snapshot.metadata.index))
+                }
                 CommitInput::Defragment => apply::Input::Defragmented(self.defragment(begin)),
             };
             // Apply may have ended without waiting for a defragmentation.
@@ -64,6 +73,22 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
             .debugging_disk_backend_commit_spill_duration_seconds
             .observe(took.saturating_sub(written).as_secs_f64());
         metrics.debugging_disk_backend_commit_rebalance_duration_seconds.observe(0.0);
+    }
+
+    fn install(&mut self, index: u64) -> Backend {
+        let path = match self.snapshotter.db_path(index) {
+            Ok(path) => path,
+            Err(err) => fatal("failed to find database snapshot file", &err),
+        };
+        let installed = self.committer.install(&path, self.options.clone());
+        self.meter.take();
+        match installed {
+            Ok(backend) => {
+                info!("snapshot-index" = index, "applied the database of a snapshot");
+                backend
+            }
+            Err(err) => fatal("failed to open snapshot backend", &err),
+        }
     }
 
     fn defragment(&mut self, begin: Duration) -> Result<Committed, String> {

@@ -12,6 +12,7 @@ use rpc::{Delivery, Inbox, Metrics, State};
 use tracing::{debug, error, info, warn};
 
 use crate::disk_thread::DiskInput;
+use crate::fatal::fatal;
 use crate::queues::CONSENSUS_BATCH_MAX;
 
 /// What the thread owns.
@@ -82,9 +83,11 @@ impl<C: Clock> Consensus<C> {
                 drop(self.disk.send(DiskInput::SaveSnapshot(snapshot)));
             }
             Effect::Apply(entries) => drop(self.apply.send(apply::Input::Entries(entries))),
-            Effect::Send(message) => {
+            Effect::Send(message) | Effect::SendSnapshot(message) => {
                 warn!(to = format!("{:x}", message.to), "there is no way to other members yet");
             }
+            Effect::Install(snapshot) => drop(self.apply.send(apply::Input::Install(snapshot))),
+            Effect::Fatal(err) => fatal("this member must not go on", &err),
             Effect::ReadReady(ids) => {
                 for id in ids {
                     self.deliver(id >> 48, Delivery::ReadReady { id, result: Ok(()) });
@@ -117,8 +120,7 @@ impl<C: Clock> Consensus<C> {
         if leader != 0 && leader != before {
             self.metrics.server_leader_changes_seen_total.inc();
         }
-        let leadership = apply::Input::Leadership(is_leader.then_some(term));
-        drop(self.apply.send(leadership));
+        drop(self.apply.send(apply::Input::Role { term, leader }));
     }
 }
 

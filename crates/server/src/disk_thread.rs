@@ -6,11 +6,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use env::{Clock, Disk};
-use replica::{Event, Persist};
+use replica::{Event, LogWriter, Persist};
 use rpc::Metrics;
 use tracing::{info, warn};
-use wal::snap::Snapshotter;
-use wal::{SnapshotRecord, Wal};
+use wal::SnapshotRecord;
 
 use crate::fatal::fatal;
 use crate::metered_disk::{Meter, Spent};
@@ -35,8 +34,7 @@ pub(crate) enum DiskInput {
 pub(crate) struct DiskWriter<D: Disk, C> {
     pub(crate) disk: D,
     pub(crate) meter: Meter,
-    pub(crate) log: Wal<D>,
-    pub(crate) snapshotter: Snapshotter<D>,
+    pub(crate) writer: LogWriter<D>,
     pub(crate) wal_dir: PathBuf,
     pub(crate) max_wals: usize,
     pub(crate) max_snapshots: usize,
@@ -68,13 +66,13 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
                 batch.push(input);
             }
             self.write(&mut batch);
-            if let Err(err) = self.log.prepare_next() {
+            if let Err(err) = self.writer.log.prepare_next() {
                 fatal("failed to prepare the next log segment", &err);
             }
             // That is nobody's wait.
             self.meter.take();
         }
-        if let Err(err) = self.log.close() {
+        if let Err(err) = self.writer.log.close() {
             fatal("failed to close the log", &err);
         }
     }
@@ -84,11 +82,10 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
         let mut merged = Persist::default();
         for input in batch.drain(..) {
             match input {
-                DiskInput::Persist(mut persist) => {
-                    merged.must_sync |= persist.must_sync;
-                    merged.hard_state = persist.hard_state.or(merged.hard_state);
-                    merged.entries.append(&mut persist.entries);
-                    merged.responses.append(&mut persist.responses);
+                DiskInput::Persist(persist) => {
+                    if let Some(alone) = merged.merge(persist) {
+                        self.append(std::mem::replace(&mut merged, alone));
+                    }
                 }
                 DiskInput::SaveSnapshot(snapshot) => {
                     self.append(std::mem::take(&mut merged));
@@ -100,14 +97,16 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
     }
 
     fn append(&mut self, persist: Persist) {
-        let Persist { hard_state, entries, must_sync, responses } = persist;
-        let written = self.log.bytes_written();
-        if hard_state.is_some() || !entries.is_empty() {
-            if let Err(err) = self.log.save(&hard_state.unwrap_or_default(), &entries, must_sync) {
-                fatal("failed to save hard state and entries", &err);
-            }
-            let spent = self.meter.take();
-            self.measure(spent, must_sync, self.log.bytes_written() - written);
+        let must_sync = persist.must_sync;
+        let written = self.writer.log.bytes_written();
+        let responses = match self.writer.append(persist) {
+            Ok(responses) => responses,
+            Err(err) => fatal("failed to save hard state and entries", &err),
+        };
+        let written = self.writer.log.bytes_written() - written;
+        let spent = self.meter.take();
+        if written > 0 || must_sync {
+            self.measure(spent, must_sync, written);
         }
         if !responses.is_empty() {
             // Consensus may have ended: then nobody waits for this.
@@ -135,7 +134,7 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
     fn save_snapshot(&mut self, snapshot: &raft::Snapshot) {
         let begin = self.clock.now_mono();
         self.meter.take();
-        if let Err(err) = self.snapshotter.save(snapshot) {
+        if let Err(err) = self.writer.snapshotter.save(snapshot) {
             fatal("failed to save snapshot", &err);
         }
         let (took, spent) = (self.clock.now_mono() - begin, self.meter.take());
@@ -148,10 +147,10 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
             term: metadata.term,
             conf_state: Some(metadata.conf_state.clone()),
         };
-        if let Err(err) = self.log.save_snapshot(&record) {
+        if let Err(err) = self.writer.log.save_snapshot(&record) {
             fatal("failed to record snapshot", &err);
         }
-        self.log.release(metadata.index);
+        self.writer.log.release(metadata.index);
         self.meter.take();
         let seconds = (self.clock.now_mono() - begin).as_secs_f64();
         self.metrics.debugging_snap_save_total_duration_seconds.observe(seconds);
@@ -165,7 +164,7 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
         };
         let snaps = match self.max_snapshots {
             0 => Ok(Vec::new()),
-            keep => self.snapshotter.purge(keep),
+            keep => self.writer.snapshotter.purge(keep),
         };
         for result in [wals, snaps] {
             match result {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apply::Applier;
 use env::{Clock, OsClock, OsDisk};
-use replica::{Event, Replica};
+use replica::{Event, LogWriter, Replica};
 use rpc::{Core, Delivery, Inbox, Limits, Link, Metrics, RequestIds, SERVER_CORE, State};
 use tracing::info;
 
@@ -195,6 +195,7 @@ impl Threads {
         )
         .map_err(|err| StartError::database(&db, &err))?;
         let reader = applier.reader();
+        let backend_options = applier.backend().options().clone();
         info!("current-rev" = reader.current_revision(), "kvstore restored");
         announce::quota(config);
         let replica =
@@ -219,8 +220,7 @@ impl Threads {
         let disk_thread = DiskWriter {
             meter: log_disk.meter(),
             disk: log_disk,
-            log,
-            snapshotter,
+            writer: LogWriter { log, snapshotter: snapshotter.clone() },
             wal_dir,
             max_wals: config.max_wals as usize,
             max_snapshots: config.max_snapshots as usize,
@@ -243,6 +243,8 @@ impl Threads {
         };
         let commit_thread = CommitThread {
             committer,
+            options: backend_options,
+            snapshotter: snapshotter.clone(),
             meter: backend_disk.meter(),
             clock,
             inputs: commit_inputs,

@@ -61,6 +61,7 @@ impl<C: Clock> WatchThread<C> {
                     self.hub.notify(&batch, responses);
                 }
             }
+            WatchInput::Restored(reader) => self.hub.restored(reader),
             WatchInput::Commands(commands) => {
                 for command in commands {
                     self.hub.command(command, responses);

@@ -172,7 +172,11 @@ impl Machine {
             batches: Vec::new(),
         };
         // Its name and the cluster's version, which it would propose now, are told by `State`.
-        inner.applier.handle(Input::Leadership(Some(2)), Duration::ZERO, &mut Output::default());
+        inner.applier.handle(
+            Input::Role { term: 2, leader: 1 },
+            Duration::ZERO,
+            &mut Output::default(),
+        );
         Self { inner: Mutex::new(inner), resumed: Condvar::new() }
     }
 
