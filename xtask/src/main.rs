@@ -8,6 +8,7 @@ mod conformance;
 mod mutants;
 mod peers;
 mod raft_scripts;
+mod sim;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
   bench-raft [...]    our raft, Go's and the crate raft 0.7 at the same work
+  sim [...]           whole clusters against faults, from seeds
   raft-scripts DIR    replay etcd's raft scripts against the crate raft";
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
         "bench-raft" => bench_raft::run(rest),
+        "sim" => sim::run(rest),
         "raft-scripts" => raft_scripts(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -11,7 +11,7 @@ const RANKS: &[&[&str]] = &[
     &["mvcc", "lease", "cluster"],
     &["apply"],
     &["replica"],
-    &["rpc", "transport"],
+    &["rpc", "sim", "transport"],
     &["server"],
     &["etcd"],
     &["xtask"],

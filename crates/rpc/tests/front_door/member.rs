@@ -248,7 +248,9 @@ impl Machine {
         loop {
             match watches.recv_timeout(Duration::from_millis(10)) {
                 Ok(WatchInput::Commands(commands)) => self.lock().watch(commands, inbox),
-                Ok(WatchInput::Events(_)) => panic!("the front door sends no events"),
+                Ok(WatchInput::Events(_) | WatchInput::Restored(_)) => {
+                    panic!("the front door sends no events")
+                }
                 Err(RecvTimeoutError::Timeout) => self.lock().tick(inbox),
                 Err(RecvTimeoutError::Disconnected) => return,
             }

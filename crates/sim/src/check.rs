@@ -1,0 +1,3 @@
+//! Judges of what clients saw.
+
+pub mod linear;

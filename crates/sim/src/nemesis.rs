@@ -1,0 +1,278 @@
+//! What goes wrong, and when it is good again.
+
+use std::io::ErrorKind;
+
+use env::Operation;
+use replica::Event;
+
+use crate::plan::{MS, SECOND};
+use crate::world::{Action, World};
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The power fails.
+    Crash,
+    /// The process is killed.
+    Kill,
+    /// The power fails everywhere at once.
+    CrashAll,
+    /// The process stands still for a while.
+    Pause,
+    /// The members fall into two parts.
+    Split,
+    /// One member is cut off.
+    Isolate,
+    /// The leader is cut off.
+    IsolateLeader,
+    /// Nothing gets through from one member to another.
+    OneWay,
+    /// The network gets worse.
+    Weather,
+    /// Writes fail.
+    FailWrite,
+    /// Reads fail.
+    FailRead,
+    /// Syncs fail.
+    FailSync,
+    /// Making and renaming files fails.
+    FailName,
+    /// The disk is full.
+    Full,
+    /// The disk is slow.
+    Slow,
+    /// Leadership is handed over.
+    Transfer,
+    /// The member is stopped by its operator.
+    Stop,
+    /// The database is rewritten.
+    Defragment,
+}
+
+/// All faults with their names.
+pub const KINDS: &[(Fault, &str)] = &[
+    (Fault::Crash, "power failure"),
+    (Fault::Kill, "killed process"),
+    (Fault::CrashAll, "power failure everywhere"),
+    (Fault::Pause, "paused process"),
+    (Fault::Split, "partition"),
+    (Fault::Isolate, "isolated member"),
+    (Fault::IsolateLeader, "isolated leader"),
+    (Fault::OneWay, "one-way partition"),
+    (Fault::Weather, "bad network"),
+    (Fault::FailWrite, "failing write"),
+    (Fault::FailRead, "failing read"),
+    (Fault::FailSync, "failing sync"),
+    (Fault::FailName, "failing rename"),
+    (Fault::Full, "full disk"),
+    (Fault::Slow, "slow disk"),
+    (Fault::Transfer, "leader transfer"),
+    (Fault::Stop, "graceful stop"),
+    (Fault::Defragment, "defragmentation"),
+];
+
+/// The end of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// Everything gets through again.
+    Network,
+    /// A disk is as it was: the site, and how many lives it had then.
+    Disk(usize),
+    /// A stopping member has had time enough.
+    Stopped(usize, u64),
+}
+
+impl World {
+    /// The next fault strikes.
+    pub fn next_fault(&mut self) {
+        if !self.is_hostile {
+            return;
+        }
+        let pause =
+            self.rng.between(self.plan.weights.interval / 10, self.plan.weights.interval * 2);
+        self.after(pause, Action::Fault);
+        let weights = &self.plan.weights.kinds;
+        let total: u64 = weights.iter().sum();
+        if total == 0 {
+            return;
+        }
+        let mut at = self.rng.below(total);
+        let hit = weights.iter().position(|weight| {
+            let hit = at < *weight;
+            at = at.saturating_sub(*weight);
+            hit
+        });
+        let (fault, name) = KINDS[hit.unwrap_or(0)];
+        let site = self.rng.below(self.sites.len() as u64) as usize;
+        let site = if self.rng.chance(300_000) { self.leader().unwrap_or(site) } else { site };
+        if self.strike(fault, site) {
+            self.count_fault(name);
+            self.trace.say(self.now, || format!("fault: {name} (m{site})"));
+            self.trace.add(self.now, &[6, fault as u64, site as u64]);
+        }
+    }
+
+    /// Whether there was anything to strike.
+    fn strike(&mut self, fault: Fault, site: usize) -> bool {
+        let runs = self.sites[site].process.is_some();
+        match fault {
+            Fault::Crash | Fault::Kill if runs => self.end_and_restart(site, fault == Fault::Crash),
+            Fault::CrashAll => {
+                for site in self.running() {
+                    self.end_and_restart(site, true);
+                }
+            }
+            Fault::Pause if runs => {
+                let time = *self.rng.pick(&[50 * MS, 500 * MS, 3 * SECOND, 10 * SECOND]);
+                self.sites[site].paused_until = self.now + self.rng.between(time / 2, time);
+            }
+            Fault::Split | Fault::Isolate | Fault::OneWay if self.sites.len() > 1 => {
+                self.cut(fault, site);
+            }
+            Fault::IsolateLeader if self.sites.len() > 1 => {
+                let Some(leader) = self.leader() else { return false };
+                self.cut(Fault::Isolate, leader);
+            }
+            Fault::Weather if self.sites.len() > 1 => {
+                self.net.quality.loss = *self.rng.pick(&[0, 50_000, 300_000]);
+                self.net.quality.duplication = *self.rng.pick(&[0, 50_000, 300_000]);
+                self.net.quality.delay.1 = *self.rng.pick(&[MS, 50 * MS, 300 * MS, SECOND]);
+                self.net.quality.ordered = self.rng.chance(500_000);
+                self.until_relief(Relief::Network);
+            }
+            Fault::FailWrite | Fault::FailRead | Fault::FailSync | Fault::FailName => {
+                let operation = match fault {
+                    Fault::FailWrite => Operation::Write,
+                    Fault::FailRead => Operation::Read,
+                    Fault::FailSync => Operation::Sync,
+                    _ => Operation::Name,
+                };
+                let failing = Some((operation, ErrorKind::Other));
+                self.sites[site].disk.set_failing(failing);
+                if fault == Fault::FailRead && runs {
+                    // Only a start reads.
+                    self.end_and_restart(site, false);
+                }
+                self.until_relief(Relief::Disk(site));
+            }
+            Fault::Full => {
+                let disk = &self.sites[site].disk;
+                disk.set_capacity(Some(disk.used() + self.rng.below(8 << 10)));
+                self.until_relief(Relief::Disk(site));
+            }
+            Fault::Slow => {
+                self.sites[site].slow = self.rng.between(10, 1000);
+                self.until_relief(Relief::Disk(site));
+            }
+            Fault::Transfer => {
+                let Some(leader) = self.leader() else { return false };
+                let target = self.sites[site].identity.metadata.node_id;
+                if let Some(process) = &mut self.sites[leader].process {
+                    process.send(Event::TransferLeader(target));
+                }
+                self.schedule(leader);
+            }
+            Fault::Stop if runs => {
+                let life = self.sites[site].life;
+                if let Some(process) = &mut self.sites[site].process {
+                    process.send(Event::Stop);
+                }
+                self.schedule(site);
+                self.after(500 * MS, Action::Relief(Relief::Stopped(site, life)));
+            }
+            Fault::Defragment if runs => {
+                if let Some(process) = &mut self.sites[site].process {
+                    process.command(0, apply::Command::Defragment);
+                }
+                self.schedule(site);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn end_and_restart(&mut self, site: usize, with_power: bool) {
+        if with_power {
+            self.crash(site)
+        } else {
+            self.kill(site)
+        }
+        self.draw_clock(site);
+        let longest = *self.rng.pick(&[100 * MS, SECOND, 5 * SECOND, 15 * SECOND]);
+        let delay = self.rng.between(10 * MS, longest);
+        self.after(delay, Action::Boot(site));
+    }
+
+    fn cut(&mut self, fault: Fault, site: usize) {
+        let count = self.sites.len();
+        let mut part: Vec<bool> = vec![false; count];
+        match fault {
+            Fault::Split => part.fill_with(|| self.rng.chance(500_000)),
+            _ => part[site] = true,
+        }
+        let other = self.rng.below(count as u64) as usize;
+        let both = fault != Fault::OneWay;
+        let inward = self.rng.chance(500_000);
+        for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
+            if from == to || part[from] == part[to] {
+                continue;
+            }
+            // One way: to or from all others, or just one of them.
+            let hit =
+                both || (part[from] != inward && (other == site || other == from || other == to));
+            if hit {
+                self.net.block(from, to);
+            }
+        }
+        self.until_relief(Relief::Network);
+    }
+
+    fn until_relief(&mut self, relief: Relief) {
+        let longest = *self.rng.pick(&[500 * MS, 3 * SECOND, 10 * SECOND]);
+        let delay = self.rng.between(100 * MS, longest);
+        self.after(delay, Action::Relief(relief));
+    }
+
+    /// A fault is over.
+    pub fn relieve(&mut self, relief: Relief) {
+        match relief {
+            Relief::Network => {
+                self.net.unblock();
+                if self.is_hostile {
+                    self.net.quality = self.plan.net.clone();
+                }
+            }
+            Relief::Disk(site) => self.mend_disk(site),
+            Relief::Stopped(site, life) => {
+                let place = &self.sites[site];
+                if place.life == life && place.process.is_some() {
+                    self.end_and_restart(site, false);
+                }
+            }
+        }
+    }
+
+    fn mend_disk(&mut self, site: usize) {
+        let place = &mut self.sites[site];
+        place.disk.set_failing(None);
+        place.disk.set_capacity(None);
+        place.slow = 1;
+    }
+
+    /// All faults end: every disk and every way is good, and everybody runs.
+    pub fn heal(&mut self) {
+        self.is_hostile = false;
+        self.clients.healed = Some(self.now);
+        self.net.unblock();
+        self.net.quality.loss = 0;
+        self.net.quality.duplication = 0;
+        self.net.quality.straggle = 0;
+        self.net.quality.delay.1 = self.net.quality.delay.1.min(20 * MS);
+        for site in 0..self.sites.len() {
+            self.mend_disk(site);
+            self.sites[site].paused_until = self.now;
+            let delay = self.rng.below(500 * MS);
+            self.after(delay, Action::Boot(site));
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Sees what all members do, and complains when two of them disagree.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use api::internal::{InternalRequestRef, OpRef};
+use api::key_value::KeyValueRef;
+use apply::Applier;
+use backend::Bucket;
+use bytes::Bytes;
+use mvcc::{EventBatch, EventKind};
+use prost::Message;
+use raft::Entry;
+use replica::Persist;
+
+/// The states of members are compared at every so many entries.
+const STATE_CHECK_INTERVAL: u64 = 32;
+
+/// A change of a key, as all members see it.
+pub type Change = (EventKind, Bytes);
+
+/// A lease that came to its end in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Revoked {
+    /// When the first member applied it.
+    pub at: u64,
+    /// The id of the request.
+    pub request: u64,
+}
+
+/// What is known of the run so far.
+#[derive(Debug, Default)]
+pub struct Observer {
+    /// The time, in nanoseconds, as the world says.
+    pub now: u64,
+    /// Term and checksum of committed entries, by index.
+    committed: BTreeMap<u64, (u64, u32)>,
+    /// Checksums of entries in any log, by term and index.
+    logged: BTreeMap<(u64, u64), u32>,
+    leaders: BTreeMap<u64, u64>,
+    /// Checksums of the whole state, by index.
+    states: BTreeMap<u64, u32>,
+    /// The changes of each revision.
+    revisions: BTreeMap<i64, Vec<Change>>,
+    /// Per key: revision and value, `None` for deleted.
+    keys: BTreeMap<Bytes, Vec<(i64, Option<Bytes>)>>,
+    /// The highest index that some member has applied.
+    applied: u64,
+    /// Leases that were revoked, by id.
+    pub revoked: BTreeMap<i64, Revoked>,
+    /// How many snapshots were installed.
+    pub installs: u64,
+    /// How many states were compared.
+    pub states_compared: u64,
+    /// What is wrong, if anything.
+    pub violations: Vec<String>,
+}
+
+fn checksum(entry: &Entry) -> u32 {
+    crc32c::crc32c_append(entry.entry_type as u32, &entry.data)
+}
+
+impl Observer {
+    /// Complains.
+    pub fn violation(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    /// A member is about to write entries: those of one index and term are one entry everywhere.
+    pub fn persisting(&mut self, id: u64, persist: &Persist) {
+        for entry in &persist.entries {
+            let sum = checksum(entry);
+            let known = *self.logged.entry((entry.term, entry.index)).or_insert(sum);
+            if known != sum {
+                let (index, term) = (entry.index, entry.term);
+                self.violation(format!("{id:x} has another entry at {index} of term {term}"));
+            }
+        }
+    }
+
+    /// A member has learned that entries are committed.
+    pub fn committed(&mut self, id: u64, entries: &[Entry]) {
+        for entry in entries {
+            let found = (entry.term, checksum(entry));
+            let known = *self.committed.entry(entry.index).or_insert(found);
+            if known != found {
+                self.violation(format!(
+                    "{id:x} takes entry {} of term {} for committed, another member that of term {}",
+                    entry.index, found.0, known.0
+                ));
+            }
+        }
+    }
+
+    /// A member has told who leads.
+    pub fn role(&mut self, id: u64, term: u64, leader: u64) {
+        if leader == 0 {
+            return;
+        }
+        let known = *self.leaders.entry(term).or_insert(leader);
+        if known != leader {
+            self.violation(format!(
+                "{id:x} takes {leader:x} for the leader of term {term}, others {known:x}"
+            ));
+        }
+    }
+
+    /// A member is told to install a snapshot.
+    pub fn installing(&mut self) {
+        self.installs += 1;
+    }
+
+    /// A member has the state of a snapshot.
+    pub fn installed(&mut self, applier: &Applier) {
+        self.applied = self.applied.max(applier.applied_index());
+    }
+
+    /// How many of `entries` to apply before [`Observer::applied`].
+    pub fn until_check(&self, entries: &[Entry]) -> usize {
+        let at = entries.iter().position(|entry| entry.index.is_multiple_of(STATE_CHECK_INTERVAL));
+        at.map_or(entries.len(), |at| at + 1)
+    }
+
+    /// A member has applied entries.
+    pub fn applied(&mut self, applier: &Applier, entries: &[Entry]) {
+        let before = self.applied;
+        for entry in entries.iter().filter(|entry| entry.index > before) {
+            self.note_revocation(entry);
+        }
+        let index = applier.applied_index();
+        self.applied = self.applied.max(index);
+        if index.is_multiple_of(STATE_CHECK_INTERVAL) {
+            let sum = state_checksum(applier);
+            let known = *self.states.entry(index).or_insert(sum);
+            self.states_compared += 1;
+            if known != sum {
+                let id = applier.cluster().local_id();
+                self.violation(format!("{id:x} has another state than others at index {index}"));
+            }
+        }
+    }
+
+    fn note_revocation(&mut self, entry: &Entry) {
+        let Ok(request) = InternalRequestRef::decode(&entry.data) else { return };
+        if let Some(OpRef::LeaseRevoke(message)) = request.op
+            && let Ok(revoke) = api::etcdserverpb::LeaseRevokeRequest::decode(message)
+        {
+            let revoked = Revoked { at: self.now, request: request.id };
+            self.revoked.entry(revoke.id).or_insert(revoked);
+        }
+    }
+
+    /// A member has changed keys.
+    pub fn events(&mut self, id: u64, batches: &[Arc<EventBatch>]) {
+        for batch in batches {
+            let changes: Vec<Change> =
+                batch.events.iter().map(|event| (event.kind, event.kv.clone())).collect();
+            match self.revisions.get(&batch.revision) {
+                Some(known) if *known == changes => {}
+                Some(_) => {
+                    let revision = batch.revision;
+                    self.violation(format!("{id:x} has other changes at revision {revision}"));
+                }
+                None => {
+                    for (kind, kv) in &changes {
+                        let Ok(row) = KeyValueRef::decode(kv) else { continue };
+                        let key = Bytes::copy_from_slice(row.key);
+                        let value =
+                            (*kind == EventKind::Put).then(|| Bytes::copy_from_slice(row.value));
+                        self.keys.entry(key).or_default().push((batch.revision, value));
+                    }
+                    self.revisions.insert(batch.revision, changes);
+                }
+            }
+        }
+    }
+
+    /// The changes of all revisions of a range, ascending.
+    pub fn changes(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, &Vec<Change>)> {
+        let to = to.max(from);
+        self.revisions.range(from..=to).map(|(revision, changes)| (*revision, changes))
+    }
+
+    /// A key's value at a revision, and the revision that set it; `None` if there is none, or if
+    /// no member was seen to set it.
+    pub fn value_at(&self, key: &[u8], revision: i64) -> Option<(&Bytes, i64)> {
+        let history = self.keys.get(key)?;
+        // Members report in any order, each its own part.
+        let newest = history.iter().filter(|(at, _)| *at <= revision).max_by_key(|(at, _)| *at)?;
+        newest.1.as_ref().map(|value| (value, newest.0))
+    }
+
+    /// The highest revision seen.
+    pub fn revision(&self) -> i64 {
+        self.revisions.last_key_value().map_or(1, |(revision, _)| *revision)
+    }
+
+    /// The highest index that some member has applied.
+    pub fn applied_index(&self) -> u64 {
+        self.applied
+    }
+
+    /// The highest index that is known to be committed.
+    pub fn committed_index(&self) -> u64 {
+        self.committed.last_key_value().map_or(0, |(index, _)| *index)
+    }
+}
+
+/// A checksum over everything that is replicated.
+///
+/// # Panics
+/// If the state can't be read.
+fn state_checksum(applier: &Applier) -> u32 {
+    let reader = applier.reader();
+    let (hash, _) = reader.hash_kv(0).expect("the store can be hashed");
+    let mut sum = hash.hash;
+    let mut add = |bytes: &[u8]| {
+        sum = crc32c::crc32c_append(sum, &(bytes.len() as u64).to_le_bytes());
+        sum = crc32c::crc32c_append(sum, bytes);
+    };
+    add(&hash.compact_revision.to_le_bytes());
+    add(&hash.revision.to_le_bytes());
+    let rows = applier.backend().reader();
+    let buckets =
+        [Bucket::Lease, Bucket::Members, Bucket::MembersRemoved, Bucket::Cluster, Bucket::Alarm];
+    for bucket in buckets {
+        let scanned = rows.scan(bucket, &[], &[], 0, |key, value| {
+            add(key);
+            add(value);
+            ControlFlow::Continue(())
+        });
+        scanned.expect("the backend can be read");
+    }
+    let conf_state = rows.get(Bucket::Meta, cluster::CONF_STATE_KEY);
+    add(&conf_state.expect("the backend can be read").unwrap_or_default());
+    sum
+}

@@ -1,0 +1,119 @@
+//! What a run is like: all of it drawn from the seed, so that runs differ as much as they can.
+
+use std::time::Duration;
+
+use crate::process::Settings;
+use crate::rng::Rng;
+
+/// Nanoseconds of a millisecond.
+pub const MS: u64 = 1_000_000;
+/// Nanoseconds of a second.
+pub const SECOND: u64 = 1000 * MS;
+
+/// How often a kind of fault strikes; 0 for never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Weight of each of [`crate::nemesis::KINDS`].
+    pub kinds: Vec<u64>,
+    /// The mean time between two faults, in nanoseconds.
+    pub interval: u64,
+}
+
+/// How messages travel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// Messages lost, in a million.
+    pub loss: u64,
+    /// Messages that arrive twice, in a million.
+    pub duplication: u64,
+    /// The shortest and the longest time on the way, in nanoseconds.
+    pub delay: (u64, u64),
+    /// Messages that take a hundred times as long, in a million.
+    pub straggle: u64,
+    /// Whether messages between two members keep their order.
+    pub ordered: bool,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many founding members.
+    pub members: usize,
+    /// How many clients.
+    pub clients: usize,
+    /// How many watchers.
+    pub watchers: usize,
+    /// How many keys.
+    pub keys: u64,
+    /// The mean pause of a client between two calls, in nanoseconds.
+    pub think: u64,
+    /// How long faults go on, in nanoseconds.
+    pub faults_for: u64,
+    /// Their kinds.
+    pub weights: Weights,
+    /// The network.
+    pub net: Net,
+    /// How much a stage may lag behind: its usual delay times up to this.
+    pub lag: u64,
+    /// How far clocks run fast or slow, in a million.
+    pub drift: u64,
+    /// Sizes of values, up to.
+    pub value_bytes: u64,
+    /// The weights of what clients do, as [`crate::clients::Kind`] lists them.
+    pub calls: Vec<u64>,
+    /// The members' options.
+    pub settings: Settings,
+}
+
+impl Plan {
+    /// The run of a seed.
+    #[must_use]
+    pub fn draw(rng: &mut Rng) -> Self {
+        let members = *rng.pick(&[1, 3, 3, 3, 3, 5]);
+        let calm = rng.chance(100_000);
+        let weights = (0..crate::nemesis::KINDS.len())
+            .map(|_| if rng.chance(400_000) { 0 } else { rng.between(1, 10) })
+            .collect();
+        let calls = (0..crate::clients::KINDS)
+            .map(|kind| if kind > 1 && rng.chance(300_000) { 0 } else { rng.between(1, 10) })
+            .collect();
+        let longest = *rng.pick(&[MS, 5 * MS, 20 * MS, 80 * MS]);
+        let often = |rng: &mut Rng| *rng.pick(&[0, 0, 1_000, 20_000, 100_000]);
+        Self {
+            members,
+            clients: rng.between(1, 6) as usize,
+            watchers: rng.below(5) as usize,
+            keys: *rng.pick(&[1, 2, 4, 8, 30]),
+            think: *rng.pick(&[2 * MS, 10 * MS, 50 * MS]),
+            faults_for: if calm { 10 * SECOND } else { rng.between(10, 40) * SECOND },
+            weights: Weights {
+                kinds: weights,
+                interval: *rng.pick(&[300 * MS, SECOND, 3 * SECOND]),
+            },
+            net: Net {
+                loss: often(rng),
+                duplication: often(rng),
+                delay: (rng.between(10_000, 500_000), longest),
+                straggle: often(rng) / 10,
+                ordered: rng.chance(500_000),
+            },
+            lag: *rng.pick(&[1, 1, 10, 100]),
+            drift: *rng.pick(&[0, 0, 1_000, 20_000]),
+            value_bytes: *rng.pick(&[0, 0, 200, 4_000]),
+            calls,
+            settings: Settings {
+                election_ticks: *rng.pick(&[10, 10, 5]),
+                tick: Duration::from_millis(*rng.pick(&[100, 100, 50])),
+                pre_vote: !rng.chance(150_000),
+                snapshot_count: *rng.pick(&[10, 50, 200, 10_000]),
+                catchup_entries: *rng.pick(&[0, 5, 100, 5_000]),
+                segment_bytes: *rng.pick(&[2 << 10, 16 << 10, 256 << 10]),
+                batch_interval: Duration::from_millis(*rng.pick(&[5, 100, 100, 1000])),
+                batch_limit: *rng.pick(&[1, 20, 10_000]),
+                compaction_batch_limit: *rng.pick(&[1, 10, 1000]),
+                keep_files: rng.between(1, 5) as usize,
+                lease_checkpoint: rng.chance(300_000),
+            },
+        }
+    }
+}
