@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use crate::connection::{Connection, Fate};
-use crate::desk::{CallKey, CommandWaiter, ConnectionKey, Desk, Local, Next, ReadBatch};
+use crate::desk::{CallKey, CommandWaiter, ConnectionKey, Desk, Local, Next, Proposed, ReadBatch};
 use crate::pages::Pages;
 use crate::service;
 use crate::transport::Transport;
-use crate::{Delivery, Inbox, Link, RequestIds, Socket};
+use crate::{Delivery, Inbox, LeaderAnswer, Link, RequestIds, Socket};
 use connections::Connections;
 use ready::ReadyList;
 
@@ -144,6 +144,7 @@ impl Turns {
             }
             Delivery::Answer { token, answer } => self.answered(token, answer),
             Delivery::Restored(reader) => self.desk.link.reader = reader,
+            Delivery::Leader { token, result } => self.leader_answered(token, result),
             Delivery::Socket(socket) => self.accept(socket),
             Delivery::Shutdown => self.shut_down(),
         }
@@ -152,13 +153,17 @@ impl Turns {
     fn replied(&mut self, replies: Vec<apply::Reply>) {
         let mut known = 0;
         for reply in replies {
-            let Some(call) = self.desk.take_proposed(reply.id) else { continue };
+            let Some(proposed) = self.desk.take_proposed(reply.id) else { continue };
+            let call = proposed.call;
             known += 1;
             let took = self.desk.now.saturating_duration_since(call.begun);
             self.desk.durations.applied(call.rpc, took);
             let result = match reply.result {
-                Ok(outcome) => service::outcome::respond(&mut self.desk, &outcome),
-                Err(error) => Err(error.into()),
+                Ok(outcome) => service::outcome::respond(&mut self.desk, &proposed, &outcome),
+                Err(error) => {
+                    service::cluster::failed(&self.desk, &call, error);
+                    Err(error.into())
+                }
             };
             self.complete(call.key, result);
         }
@@ -167,9 +172,10 @@ impl Turns {
 
     fn refused(&mut self, ids: &[u64], error: Error) {
         for id in ids {
-            let Some(call) = self.desk.take_proposed(*id) else { continue };
+            let Some(Proposed { call, .. }) = self.desk.take_proposed(*id) else { continue };
             let took = self.desk.now.saturating_duration_since(call.begun);
             self.desk.durations.failed(call.rpc, took);
+            service::cluster::failed(&self.desk, &call, error);
             self.desk.link.metrics.server_proposals_pending.dec();
             self.desk.link.metrics.server_proposals_failed_total.inc();
             self.complete(call.key, Err(error.into()));
@@ -206,7 +212,24 @@ impl Turns {
                 service::lease::looked_up(desk, id, revision, lease)
             }
             apply::Answer::Leases { revision, ids } => service::lease::listed(desk, revision, ids),
-            apply::Answer::NotPrimary => Err(service::lease::not_primary(&call).into()),
+            apply::Answer::NotPrimary => service::lease::not_primary(desk, &call, id),
+        };
+        self.complete(call.key, result);
+    }
+
+    fn leader_answered(&mut self, token: u64, result: Result<LeaderAnswer, Error>) {
+        let Some(CommandWaiter { call, lease: id }) = self.desk.take_commanded(token) else {
+            return;
+        };
+        let desk = &mut self.desk;
+        let revision = desk.link.reader.current_revision();
+        let result = match result {
+            Ok(LeaderAnswer::Renewed(ttl)) => service::lease::renewed(desk, id, revision, ttl),
+            Ok(LeaderAnswer::LeaseTtl(lease)) => {
+                service::lease::looked_up(desk, id, revision, lease)
+            }
+            Ok(LeaderAnswer::Members(members)) => service::cluster::promoted(desk, &members),
+            Err(error) => Err(error.into()),
         };
         self.complete(call.key, result);
     }
@@ -275,6 +298,10 @@ impl Turns {
             return;
         }
         self.desk.tick();
+        for call in self.desk.take_transferred() {
+            let result = service::maintenance::moved_leader(&mut self.desk);
+            self.complete(call.key, result);
+        }
         if self.desk.now >= self.next_long_tick {
             self.next_long_tick = self.desk.now + TICK_LONG;
             self.for_all(Connection::tick);

@@ -25,7 +25,7 @@ use crate::grpc::Head;
 use crate::message::Frame;
 use crate::metrics::CallCounters;
 use crate::service::maintenance::SnapshotCursor;
-use crate::{Link, RequestIds, WatchInput};
+use crate::{AskLeader, LeaderRequest, Link, RequestIds, WatchInput};
 pub(crate) use durations::{Durations, RequestType};
 use versions::Versions;
 
@@ -125,7 +125,7 @@ pub(crate) struct ReadBatch {
     deadline: Option<Instant>,
 }
 
-/// Who waits for an [`apply::Answer`].
+/// Who waits for an [`apply::Answer`] or a [`crate::LeaderAnswer`].
 #[derive(Debug)]
 pub(crate) struct CommandWaiter {
     pub(crate) call: CallInfo,
@@ -144,9 +144,20 @@ pub(crate) enum Local {
     Snapshot(CallKey, Result<Box<SnapshotCursor>, Status>),
 }
 
+/// A call that waits for its proposal to be applied.
 #[derive(Debug)]
-struct Proposed {
+pub(crate) struct Proposed {
+    pub(crate) call: CallInfo,
+    deadline: Instant,
+    /// The member of a `MemberAdd`.
+    pub(crate) added: Option<Box<cluster::Member>>,
+}
+
+/// A call that waits for another member to lead.
+#[derive(Debug)]
+struct Transfer {
     call: CallInfo,
+    target: u64,
     deadline: Instant,
 }
 
@@ -184,6 +195,7 @@ pub(crate) struct Desk {
     proposed: FxHashMap<u64, Proposed>,
     reading: FxHashMap<u64, ReadBatch>,
     commanded: FxHashMap<u64, CommandWaiter>,
+    transfers: Vec<Transfer>,
     watch_streams: FxHashMap<u64, CallKey>,
     spare_reads: Vec<ReadBatch>,
     /// Who the leader is, and when that was seen to change; watched at every tick.
@@ -219,6 +231,7 @@ impl Desk {
             proposed: FxHashMap::default(),
             reading: FxHashMap::default(),
             commanded: FxHashMap::default(),
+            transfers: Vec::new(),
             watch_streams: FxHashMap::default(),
             spare_reads: Vec::new(),
             leader: (link.state.leader.load(Ordering::Relaxed), None),
@@ -295,10 +308,73 @@ impl Desk {
         if data.len() > self.link.limits.max_request_bytes {
             return Err(Error::RequestTooLarge.into());
         }
-        let timeout = self.now + self.link.limits.request_timeout();
-        let deadline = call.deadline.map_or(timeout, |deadline| deadline.min(timeout));
-        self.proposed.insert(id, Proposed { call: *call, deadline });
+        let deadline = self.deadline(call);
+        self.proposed.insert(id, Proposed { call: *call, deadline, added: None });
         self.proposals.push(replica::Proposal { id, data });
+        Ok(Next::Wait)
+    }
+
+    /// When a call that waits for others gives up.
+    fn deadline(&self, call: &CallInfo) -> Instant {
+        let timeout = self.now + self.link.limits.request_timeout();
+        call.deadline.map_or(timeout, |deadline| deadline.min(timeout))
+    }
+
+    /// Asks consensus for a change of the members, under an id of this desk's; the answer comes as
+    /// a reply.
+    pub(crate) fn propose_conf_change(
+        &mut self,
+        call: &CallInfo,
+        change: raft::ConfChange,
+        added: Option<Box<cluster::Member>>,
+    ) -> Result<Next, Status> {
+        let id = self.ids.next_id();
+        let proposal = replica::ConfProposal {
+            change: raft::ConfChange { id, ..change },
+            needs_ready_learner: call.rpc == Rpc::ClusterMemberPromote,
+        };
+        self.tell_consensus(replica::Event::ProposeConfChange(proposal))?;
+        let deadline = self.deadline(call);
+        self.proposed.insert(id, Proposed { call: *call, deadline, added });
+        self.link.metrics.server_proposals_pending.inc();
+        Ok(Next::Wait)
+    }
+
+    /// Asks consensus to let another member lead; see [`Desk::take_transferred`].
+    pub(crate) fn transfer_leader(&mut self, call: &CallInfo, target: u64) -> Result<Next, Status> {
+        self.tell_consensus(replica::Event::TransferLeader(target))?;
+        let deadline = self.deadline(call);
+        self.transfers.push(Transfer { call: *call, target, deadline });
+        Ok(Next::Wait)
+    }
+
+    fn tell_consensus(&self, event: replica::Event) -> Result<(), Error> {
+        self.link.consensus.try_send(event).map_err(|err| match err {
+            TrySendError::Full(_) => Error::TooManyRequests,
+            TrySendError::Disconnected(_) => Error::Stopped,
+        })
+    }
+
+    /// Asks the leader, which is another member.
+    pub(crate) fn ask_leader(
+        &mut self,
+        call: &CallInfo,
+        request: LeaderRequest,
+    ) -> Result<Next, Status> {
+        let lease = match request {
+            LeaderRequest::LeaseRenew(id) | LeaderRequest::LeaseTimeToLive { id, .. } => id,
+            LeaderRequest::Promote(_) => 0,
+        };
+        self.last_token += 1;
+        let token = self.last_token;
+        let deadline = self.deadline(call);
+        self.link.leader.try_send(AskLeader { token, deadline, request }).map_err(
+            |err| match err {
+                mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
+                mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+            },
+        )?;
+        self.commanded.insert(token, CommandWaiter { call: *call, lease });
         Ok(Next::Wait)
     }
 
@@ -395,8 +471,8 @@ impl Desk {
     }
 
     /// Who waits for the reply to this proposal.
-    pub(crate) fn take_proposed(&mut self, id: u64) -> Option<CallInfo> {
-        self.proposed.remove(&id).map(|proposed| proposed.call)
+    pub(crate) fn take_proposed(&mut self, id: u64) -> Option<Proposed> {
+        self.proposed.remove(&id)
     }
 
     /// Which reads wait for this read index.
@@ -543,6 +619,7 @@ impl Desk {
     pub(crate) fn is_waiting(&self) -> bool {
         !self.proposed.is_empty()
             || !self.reading.is_empty()
+            || !self.transfers.is_empty()
             || !self.commands.is_empty()
             || !self.watch_commands.is_empty()
     }
@@ -560,6 +637,19 @@ impl Desk {
         }
         self.expire_proposals();
         self.expire_reads();
+        let (now, failures) = (self.now, &mut self.failures);
+        let expired =
+            |transfer: &mut Transfer| transfer.deadline <= now && transfer.target != leader;
+        for transfer in self.transfers.extract_if(.., expired) {
+            failures.push((transfer.call.key, Error::TimeoutLeaderTransfer.into()));
+        }
+    }
+
+    /// The calls whose wish for another leader has come true.
+    pub(crate) fn take_transferred(&mut self) -> Vec<CallInfo> {
+        let leader = self.leader.0;
+        let done = self.transfers.extract_if(.., |transfer| transfer.target == leader);
+        done.map(|transfer| transfer.call).collect()
     }
 
     /// Since when there has been no leader, if there is none.

@@ -29,6 +29,13 @@ pub enum Delivery {
     },
     /// The state was replaced by a snapshot: reads go to this reader from now on.
     Restored(mvcc::Reader),
+    /// What the leader says to an [`crate::AskLeader`] of this core, or why it could not be asked.
+    Leader {
+        /// The token in the question.
+        token: u64,
+        /// The answer.
+        result: Result<crate::LeaderAnswer, api::Error>,
+    },
     /// A client's connection, accepted and set to non-blocking.
     Socket(Socket),
     /// No new connections or calls; [`crate::Core::run`] returns when the open calls are done, or

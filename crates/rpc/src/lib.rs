@@ -39,6 +39,7 @@ pub use core::Core;
 pub use id::{RequestIds, SERVER_CORE, core_of};
 pub use inbox::{Delivery, Inbox, Socket};
 pub use limits::Limits;
-pub use link::{Link, WatchInput};
+pub use link::{AskLeader, LeaderAnswer, LeaderRequest, Link, WatchInput};
 pub use metrics::Metrics;
+pub use service::cluster::may_promote;
 pub use state::State;

@@ -25,6 +25,8 @@ pub struct Limits {
     pub watch_progress_notify_interval: Duration,
     /// `--election-timeout`.
     pub election_timeout: Duration,
+    /// `--strict-reconfig-check`: refuse changes of members that would cost the quorum.
+    pub strict_reconfig_check: bool,
     /// Feature gate `StopGRPCServiceOnDefrag`: health is `NOT_SERVING` during a defragmentation.
     pub stop_grpc_service_on_defrag: bool,
     /// How long a stopping core waits for calls that are under way.
@@ -61,6 +63,7 @@ impl Default for Limits {
             quota_bytes: 2 << 30,
             watch_progress_notify_interval: Duration::from_secs(10 * 60),
             election_timeout: Duration::from_secs(1),
+            strict_reconfig_check: true,
             stop_grpc_service_on_defrag: false,
             drain_timeout: Duration::from_secs(7),
         }

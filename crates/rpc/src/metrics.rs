@@ -241,6 +241,9 @@ metrics! {
     server_id: IntGaugeVec("server_id") = "etcd_server_id", "1 for the member id in hex.";
     server_is_leader: IntGauge() = "etcd_server_is_leader", "1 if this member leads.";
     server_is_learner: IntGauge() = "etcd_server_is_learner", "1 if this member is a learner.";
+    server_learner_promote_failures: IntCounterVec("Reason") =
+        "etcd_server_learner_promote_failures",
+        "Learners that this member did not promote while it led.";
     server_learner_promote_successes: IntCounter() = "etcd_server_learner_promote_successes",
         "Learners that this member promoted while it led.";
     server_leader_changes_seen_total: IntCounter() = "etcd_server_leader_changes_seen_total",

@@ -35,10 +35,15 @@ pub(crate) fn dispatch(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Resu
         Rpc::LeaseRevoke => lease::revoke(desk, call, request),
         Rpc::LeaseTimeToLive => lease::time_to_live(desk, call, request),
         Rpc::LeaseLeases => lease::leases(desk, call, request),
+        Rpc::ClusterMemberAdd => cluster::member_add(desk, call, request),
+        Rpc::ClusterMemberRemove => cluster::member_remove(desk, call, request),
+        Rpc::ClusterMemberUpdate => cluster::member_update(desk, call, request),
+        Rpc::ClusterMemberPromote => cluster::member_promote(desk, call, request),
         Rpc::ClusterMemberList => cluster::member_list(desk, call, request),
         Rpc::MaintenanceAlarm => maintenance::alarm(desk, call, request),
         Rpc::MaintenanceStatus => maintenance::status(desk, request),
         Rpc::MaintenanceDefragment => maintenance::defragment(desk, call, request),
+        Rpc::MaintenanceMoveLeader => maintenance::move_leader(desk, call, request),
         Rpc::MaintenanceHash => maintenance::hash(desk, call, request),
         Rpc::MaintenanceHashKv => maintenance::hash_kv(desk, call, request),
         Rpc::MaintenanceSnapshot => maintenance::snapshot(desk, call, request),
@@ -68,12 +73,7 @@ pub(crate) fn read_ready(desk: &mut Desk, waiter: ReadWaiter, arena: &[u8]) -> R
 pub(crate) fn is_implemented(rpc: Rpc) -> bool {
     !matches!(
         rpc,
-        Rpc::ClusterMemberAdd
-            | Rpc::ClusterMemberRemove
-            | Rpc::ClusterMemberUpdate
-            | Rpc::ClusterMemberPromote
-            | Rpc::MaintenanceMoveLeader
-            | Rpc::MaintenanceDowngrade
+        Rpc::MaintenanceDowngrade
             | Rpc::AuthEnable
             | Rpc::AuthDisable
             | Rpc::AuthStatus

@@ -1,9 +1,11 @@
 //! Facts of the member that threads of the server publish and requests read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
-use api::etcdserverpb::Member;
+use cluster::Cluster;
 use parking_lot::RwLock;
 
 /// The member as its front door sees it. Single values are atomics, read without any order between
@@ -32,8 +34,10 @@ pub struct State {
     pub db_size_in_use: AtomicI64,
     /// Alarms that are raised, of all members.
     pub alarms: RwLock<Vec<apply::Alarm>>,
-    /// The members of the cluster, by id.
-    pub members: RwLock<Arc<Vec<Member>>>,
+    /// The members as they are applied.
+    pub cluster: RwLock<Arc<Cluster>>,
+    /// Since when each of the other members has been connected; those that are not are left out.
+    pub active_since: RwLock<BTreeMap<u64, Instant>>,
     /// The cluster version, `3.7.0`, once it is decided.
     pub cluster_version: RwLock<Option<String>>,
     /// The storage version in the backend, `3.7.0`, once it is written.
@@ -58,11 +62,24 @@ impl State {
             db_size: AtomicI64::new(0),
             db_size_in_use: AtomicI64::new(0),
             alarms: RwLock::default(),
-            members: RwLock::default(),
+            cluster: RwLock::default(),
+            active_since: RwLock::default(),
             cluster_version: RwLock::default(),
             storage_version: RwLock::default(),
             defragmenting: AtomicBool::new(false),
         }
+    }
+
+    /// The members as they are applied.
+    #[must_use]
+    pub fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.cluster.read())
+    }
+
+    /// Whether this member leads, as far as it knows.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.leader.load(Ordering::Relaxed) == self.member_id
     }
 
     /// Whether a leader is known.

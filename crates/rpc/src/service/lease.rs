@@ -9,6 +9,7 @@ use api::service::Rpc;
 use prost::Message as _;
 
 use super::{Result, answer, decode, kv, refuse_learner, unary_too_large};
+use crate::LeaderRequest;
 use crate::desk::{CallInfo, Desk, Next, ReadOp};
 
 /// `LeaseGrant`: the proposer chooses the id if the client did not. A time to live that is too long is refused when the
@@ -30,11 +31,15 @@ pub(crate) fn revoke(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result
     desk.propose(call, OpRef::LeaseRevoke(request))
 }
 
-/// `LeaseTimeToLive`: asks the lessor when it holds all that was committed.
+/// `LeaseTimeToLive`: the leader asks its lessor when that holds all that was committed.
 pub(crate) fn time_to_live(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
     let request: pb::LeaseTimeToLiveRequest = decode(request)?;
     refuse_learner(desk)?;
-    Ok(desk.read(call, ReadOp::LeaseTimeToLive { id: request.id, keys: request.keys }))
+    let pb::LeaseTimeToLiveRequest { id, keys } = request;
+    if desk.link.state.is_leader() {
+        return Ok(desk.read(call, ReadOp::LeaseTimeToLive { id, keys }));
+    }
+    desk.ask_leader(call, LeaderRequest::LeaseTimeToLive { id, keys })
 }
 
 /// `LeaseLeases`.
@@ -56,7 +61,10 @@ pub(crate) struct KeepAlive {
 /// A message of a LeaseKeepAlive stream.
 pub(crate) fn keep_alive(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
     let id = decode_lease_keep_alive(request).map_err(kv::undecodable)?;
-    Ok(desk.read(call, ReadOp::LeaseRenew(id)))
+    if desk.link.state.is_leader() {
+        return Ok(desk.read(call, ReadOp::LeaseRenew(id)));
+    }
+    desk.ask_leader(call, LeaderRequest::LeaseRenew(id))
 }
 
 /// A lease was renewed; `ttl` is `None` if there is no such lease.
@@ -95,10 +103,10 @@ pub(crate) fn listed(desk: &mut Desk, revision: i64, ids: Vec<i64>) -> Result<Ne
     answer(desk, &pb::LeaseLeasesResponse { header, leases })
 }
 
-/// The lessor of this member is not the leader's.
-pub(crate) fn not_primary(call: &CallInfo) -> Error {
+/// The lessor of this member is the leader's no longer: a renewal goes to the next one.
+pub(crate) fn not_primary(desk: &mut Desk, call: &CallInfo, id: i64) -> Result<Next> {
     match call.rpc {
-        Rpc::LeaseKeepAlive => Error::NotPrimary,
-        _ => Error::LeaderChanged,
+        Rpc::LeaseKeepAlive => desk.ask_leader(call, LeaderRequest::LeaseRenew(id)),
+        _ => Err(Error::LeaderChanged.into()),
     }
 }

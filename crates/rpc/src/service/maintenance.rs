@@ -89,6 +89,29 @@ pub(crate) fn defragment(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Re
     desk.command(call, apply::Command::Defragment, 0)
 }
 
+/// `MoveLeader`: answered when the target leads.
+pub(crate) fn move_leader(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
+    let pb::MoveLeaderRequest { target_id } = decode(request)?;
+    refuse_learner(desk)?;
+    if !desk.link.state.is_leader() {
+        return Err(Error::NotLeader.into());
+    }
+    if desk.link.state.cluster().member(target_id).is_none_or(|member| member.is_learner) {
+        return Err(Error::BadLeaderTransferee.into());
+    }
+    tracing::info!(
+        "current-leader-member-id" = format!("{:x}", desk.link.state.member_id),
+        "transferee-member-id" = format!("{target_id:x}"),
+        "leadership transfer starting"
+    );
+    desk.transfer_leader(call, target_id)
+}
+
+/// The answer to `MoveLeader` has no header, as in etcd.
+pub(crate) fn moved_leader(desk: &mut Desk) -> Result<Next> {
+    answer(desk, &pb::MoveLeaderResponse { header: None })
+}
+
 /// `Hash`: of the whole backend.
 pub(crate) fn hash(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
     let _: pb::HashRequest = decode(request)?;

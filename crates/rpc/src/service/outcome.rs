@@ -8,10 +8,10 @@ use api::response::{
 use apply::{OpOutcome, Outcome, TxnOutcome};
 
 use super::{Result, answer, unary_too_large};
-use crate::desk::{Desk, Next};
+use crate::desk::{Desk, Next, Proposed};
 
 /// Makes the response to a proposal that was applied.
-pub(crate) fn respond(desk: &mut Desk, outcome: &Outcome) -> Result<Next> {
+pub(crate) fn respond(desk: &mut Desk, proposed: &Proposed, outcome: &Outcome) -> Result<Next> {
     match outcome {
         Outcome::Put { revision, prev_kv } => {
             let header = Some(desk.header(*revision));
@@ -46,10 +46,7 @@ pub(crate) fn respond(desk: &mut Desk, outcome: &Outcome) -> Result<Next> {
                 .collect();
             return answer(desk, &pb::AlarmResponse { header, alarms });
         }
-        Outcome::Done { revision } => {
-            let header = Some(desk.header(*revision));
-            return answer(desk, &pb::CompactionResponse { header });
-        }
+        Outcome::Done { .. } => return super::cluster::changed(desk, proposed),
     }
     Ok(Next::Answer)
 }

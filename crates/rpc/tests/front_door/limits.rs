@@ -46,10 +46,10 @@ async fn heads_are_checked_as_grpc_go_does() {
         ("/foo.Bar/Put", &[], 200, "12 unknown service foo.Bar"),
         ("/foo", &[], 200, "12 malformed method name: \"/foo\""),
         (
-            "/etcdserverpb.Cluster/MemberAdd",
+            "/etcdserverpb.Maintenance/Downgrade",
             &[],
             200,
-            "12 unknown method MemberAdd for service etcdserverpb.Cluster",
+            "12 unknown method Downgrade for service etcdserverpb.Maintenance",
         ),
         ("/v3lockpb.Lock/Lock", &[], 200, "12 unknown method Lock for service v3lockpb.Lock"),
         (

@@ -4,6 +4,7 @@ mod client;
 mod hostile;
 mod limits;
 mod member;
+mod members;
 mod pages;
 mod streams;
 mod unary;

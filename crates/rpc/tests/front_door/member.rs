@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::error::Error;
 use apply::{Applier, Input, Output};
@@ -13,9 +13,12 @@ use backend::{Backend, Committer};
 use cluster::Cluster;
 use env::{Clock as _, MemDisk, OsClock};
 use mvcc::watch::Hub;
-use raft::{ConfState, Entry, EntryType};
+use raft::{ConfChange, ConfChangeType, ConfState, Entry, EntryType};
 use replica::{Event, Proposal};
-use rpc::{Core, Delivery, Inbox, Limits, Link, Metrics, RequestIds, Socket, State, WatchInput};
+use rpc::{
+    AskLeader, Core, Delivery, Inbox, LeaderAnswer, LeaderRequest, Limits, Link, Metrics,
+    RequestIds, Socket, State, WatchInput,
+};
 
 /// A running member; it stops when it is dropped.
 pub(crate) struct Member {
@@ -34,6 +37,13 @@ pub(crate) struct Machine {
 }
 
 struct Inner {
+    state: Arc<State>,
+    /// What the leader is asked, when that is another member, and what it says.
+    leader_asked: Vec<LeaderRequest>,
+    leader_answer: Result<LeaderAnswer, Error>,
+    /// What becomes of a promotion, by raft's progress.
+    learner: Result<(), Error>,
+    transfers: Vec<u64>,
     applier: Applier,
     hub: Hub,
     committer: Committer<MemDisk>,
@@ -59,8 +69,8 @@ impl Member {
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
-        let machine = Arc::new(Machine::new());
         let state = Arc::new(State::new(7, 1, "3.7.3"));
+        let machine = Arc::new(Machine::new(Arc::clone(&state)));
         state.leader.store(1, std::sync::atomic::Ordering::Relaxed);
         state.term.store(2, std::sync::atomic::Ordering::Relaxed);
         *state.cluster_version.write() = Some("3.7.0".to_owned());
@@ -69,11 +79,13 @@ impl Member {
         let (consensus, events) = sync_channel(QUEUE_MAX);
         let (apply, commands) = sync_channel(QUEUE_MAX);
         let (watch, watches) = sync_channel(QUEUE_MAX);
+        let (leader, questions) = tokio::sync::mpsc::channel(QUEUE_MAX);
         let metrics = Arc::new(Metrics::new());
         let link = Link {
             consensus,
             apply,
             watch,
+            leader,
             reader: machine.lock().applier.reader(),
             state: Arc::clone(&state),
             limits: Arc::new(limits),
@@ -82,6 +94,7 @@ impl Member {
         spawn(&machine, &inbox, move |machine, inbox| machine.consensus(&events, &inbox));
         spawn(&machine, &inbox, move |machine, inbox| machine.commands(&commands, &inbox));
         spawn(&machine, &inbox, move |machine, inbox| machine.watches(&watches, &inbox));
+        spawn(&machine, &inbox, move |machine, inbox| machine.questions(questions, &inbox));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let accepted = Arc::clone(&inbox);
@@ -99,6 +112,15 @@ impl Member {
 
     pub(crate) fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).expect("the member listens")
+    }
+
+    /// Adds a member that was connected so many seconds ago, if it is.
+    pub(crate) fn add(&self, member: &cluster::Member, connected: Option<u64>) {
+        self.machine.add(member, &self.inbox);
+        let since = connected.and_then(|ago| Instant::now().checked_sub(Duration::from_secs(ago)));
+        if let Some(since) = since {
+            self.state.active_since.write().insert(member.id, since);
+        }
     }
 
     /// Asks the core to end, without waiting for it.
@@ -134,7 +156,7 @@ fn spawn(
 }
 
 impl Machine {
-    fn new() -> Self {
+    fn new(state: Arc<State>) -> Self {
         let disk = MemDisk::new();
         let (backend, committer) =
             Backend::open(disk, Path::new("db"), backend::Options::default()).expect("backend");
@@ -160,6 +182,11 @@ impl Machine {
         let (applier, hub) =
             Applier::restore(backend, options, cluster, voters, 0, Duration::ZERO).expect("state");
         let mut inner = Inner {
+            state,
+            leader_asked: Vec::new(),
+            leader_answer: Err(Error::NoLeader),
+            learner: Ok(()),
+            transfers: Vec::new(),
             applier,
             hub,
             committer,
@@ -233,8 +260,58 @@ impl Machine {
                     let result = refusal.map_or(Ok(()), Err);
                     inbox.push(Delivery::ReadReady { id, result });
                 }
+                (Event::ProposeConfChange(proposal), None) => {
+                    let refusal = inner.learner.err().filter(|_| proposal.needs_ready_learner);
+                    match refusal {
+                        None => inner.change(&proposal.change, inbox),
+                        Some(error) => {
+                            inbox.push(Delivery::Refused(vec![proposal.change.id], error));
+                        }
+                    }
+                }
+                (Event::TransferLeader(target), None) => inner.transfers.push(target),
                 (other, _) => panic!("unexpected {other:?}"),
             }
+        }
+    }
+
+    /// Adds a member as founders are added.
+    pub(crate) fn add(&self, member: &cluster::Member, inbox: &Inbox) {
+        let change_type = if member.is_learner {
+            ConfChangeType::AddLearnerNode
+        } else {
+            ConfChangeType::AddNode
+        };
+        let context = member.to_json().into();
+        let change = ConfChange { change_type, node_id: member.id, context, id: 0 };
+        self.lock().change(&change, inbox);
+    }
+
+    /// What raft says of learners, when they are to be promoted.
+    pub(crate) fn set_learner(&self, learner: Result<(), Error>) {
+        self.lock().learner = learner;
+    }
+
+    /// What the leader says, when that is another member.
+    pub(crate) fn set_leader_answer(&self, answer: Result<LeaderAnswer, Error>) {
+        self.lock().leader_answer = answer;
+    }
+
+    /// What the leader was asked since the last time.
+    pub(crate) fn leader_asked(&self) -> Vec<LeaderRequest> {
+        std::mem::take(&mut self.lock().leader_asked)
+    }
+
+    /// Whom consensus was asked to hand leadership to.
+    pub(crate) fn transfers(&self) -> Vec<u64> {
+        self.lock().transfers.clone()
+    }
+
+    fn questions(&self, mut questions: tokio::sync::mpsc::Receiver<AskLeader>, inbox: &Inbox) {
+        while let Some(AskLeader { token, request, .. }) = questions.blocking_recv() {
+            let mut inner = self.lock();
+            inner.leader_asked.push(request);
+            inbox.push(Delivery::Leader { token, result: inner.leader_answer.clone() });
         }
     }
 
@@ -275,6 +352,17 @@ impl Inner {
         self.apply(Input::Entries(entries), inbox);
     }
 
+    fn change(&mut self, change: &ConfChange, inbox: &Inbox) {
+        self.index += 1;
+        let entry = Entry {
+            term: 2,
+            index: self.index,
+            entry_type: EntryType::ConfChange,
+            data: change.encode_to_vec().into(),
+        };
+        self.apply(Input::Entries(vec![entry]), inbox);
+    }
+
     fn apply(&mut self, input: Input, inbox: &Inbox) {
         let mut out = Output::default();
         self.applier.handle(input, self.clock.now_mono(), &mut out);
@@ -289,6 +377,9 @@ impl Inner {
     }
 
     fn settle(&mut self, mut out: Output, inbox: &Inbox) {
+        if !out.membership.is_empty() {
+            *self.state.cluster.write() = Arc::new(self.applier.cluster().clone());
+        }
         let now = self.clock.now_mono();
         // Batches are written when somebody waits for the file.
         while out.commit.is_some() || out.defragment {

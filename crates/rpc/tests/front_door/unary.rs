@@ -247,8 +247,9 @@ async fn leases() {
 async fn members_status_and_hashes() {
     let member = Member::start();
     let client = Client::connect(member.address).await;
+    let one = cluster::Member { id: 1, name: "n1".to_owned(), ..Default::default() };
+    member.add(&one, None);
     let one = pb::Member { id: 1, name: "n1".to_owned(), ..Default::default() };
-    *member.state.members.write() = std::sync::Arc::new(vec![one.clone()]);
     for linearizable in [false, true] {
         let request = pb::MemberListRequest { linearizable };
         let response: pb::MemberListResponse =
