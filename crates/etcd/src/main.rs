@@ -11,9 +11,11 @@ mod signals;
 mod table;
 
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 
-use server::Member;
 use server::log::List;
+use server::{Member, Notice};
 use tracing::{error, info, warn};
 
 use crate::goflag::UsageError;
@@ -83,7 +85,17 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let config = options.config;
-    let member = match Member::start(&config) {
+    let (ends, waiting) = mpsc::channel();
+    let notices = ends.clone();
+    let launched = Member::launch(&config, move |notice| {
+        let event = match notice {
+            Notice::Ready => Event::Ready,
+            Notice::Removed => Event::Removed,
+        };
+        // The process is about to end otherwise.
+        let _ = notices.send(event);
+    });
+    let member = match launched {
         Ok(member) => member,
         Err(err) => {
             let text = err.to_string();
@@ -92,12 +104,33 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    notify::ready();
-    let signal = signals.wait();
-    info!(signal = signal.name(), "received signal; shutting down");
-    notify::stopping();
-    member.stop();
-    signal.raise()
+    thread::spawn(move || ends.send(Event::Signal(signals.wait())));
+    loop {
+        match waiting.recv() {
+            Ok(Event::Ready) => notify::ready(),
+            Ok(Event::Signal(signal)) => {
+                info!(signal = signal.name(), "received signal; shutting down");
+                notify::stopping();
+                member.stop();
+                return signal.raise();
+            }
+            Ok(Event::Removed) | Err(_) => {
+                notify::stopping();
+                member.stop();
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+}
+
+/// What the main thread waits for.
+enum Event {
+    /// The member serves.
+    Ready,
+    /// The member was removed from its cluster.
+    Removed,
+    /// Somebody wants the process to end.
+    Signal(signals::Signal),
 }
 
 /// A broken invariant goes into the log with all else, and ends the process whichever thread finds
@@ -105,7 +138,7 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
 fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::force_capture();
-        let thread = std::thread::current();
+        let thread = thread::current();
         error!(
             level = "panic",
             thread = thread.name().unwrap_or("unnamed"),

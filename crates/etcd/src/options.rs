@@ -326,6 +326,11 @@ fn to_config(values: &Values) -> Result<Config, String> {
         advertise_client_urls: values.urls("advertise-client-urls"),
         initial_cluster_token: values.text("initial-cluster-token").to_owned(),
         initial_cluster_existing: values.text("initial-cluster-state") == "existing",
+        force_new_cluster: values.is_on("force-new-cluster"),
+        strict_reconfig_check: values.is_on("strict-reconfig-check"),
+        max_learners: values.number::<u32>("max-learners")? as usize,
+        raft_read_timeout: values.duration("raft-read-timeout"),
+        raft_write_timeout: values.duration("raft-write-timeout"),
         quota_backend_bytes: values.number("quota-backend-bytes")?,
         bootstrap_defrag_threshold_bytes: values
             .number::<u64>("bootstrap-defrag-threshold-megabytes")?

@@ -270,7 +270,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "raft-read-timeout",
         Duration,
         "5s",
-        DefaultOnly,
+        Full,
         "Read timeout set on each rafthttp connection.",
     ),
     flag(
@@ -278,7 +278,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "raft-write-timeout",
         Duration,
         "5s",
-        DefaultOnly,
+        Full,
         "Write timeout set on each rafthttp connection.",
     ),
     flag(
@@ -906,7 +906,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "force-new-cluster",
         Bool,
         "false",
-        DefaultOnly,
+        Full,
         "Force to create a new one-member cluster.",
     ),
     flag(

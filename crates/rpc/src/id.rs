@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The core number of proposals that the server makes itself; no front-door core has it.
 pub const SERVER_CORE: u8 = 15;
 
+/// The core number of what the server asks for other members; no front-door core has it.
+pub const PEER_CORE: u8 = 14;
+
 const MEMBER_SHIFT: u32 = 48;
 const CORE_SHIFT: u32 = 44;
 const COUNTER_BITS: u32 = 44;

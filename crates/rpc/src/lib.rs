@@ -36,7 +36,7 @@ mod state;
 mod transport;
 
 pub use core::Core;
-pub use id::{RequestIds, SERVER_CORE, core_of};
+pub use id::{PEER_CORE, RequestIds, SERVER_CORE, core_of};
 pub use inbox::{Delivery, Inbox, Socket};
 pub use limits::Limits;
 pub use link::{AskLeader, LeaderAnswer, LeaderRequest, Link, WatchInput};

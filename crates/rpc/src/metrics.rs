@@ -319,6 +319,16 @@ impl Metrics {
         self.server_quota_backend_bytes.set(quota_bytes);
     }
 
+    /// Shows the metrics of another part of the member among these.
+    ///
+    /// # Panics
+    /// If a metric of that name is registered.
+    pub fn show(&self, collectors: Vec<Box<dyn prometheus::core::Collector>>) {
+        for collector in collectors {
+            self.registry.register(collector).expect("names are unique");
+        }
+    }
+
     /// From now on measures how long calls take, as `--metrics=extensive` asks for.
     ///
     /// # Panics

@@ -74,7 +74,7 @@ pub(crate) fn configuration(config: &Config, is_initialized: bool) {
         "wal-dir" = %wal_dir.display(),
         "wal-dir-dedicated" = %wal_dir.display(),
         "member-dir" = %config.data_dir().join("member").display(),
-        "force-new-cluster" = false,
+        "force-new-cluster" = config.force_new_cluster,
         "heartbeat-interval" = go_duration(Duration::from_millis(config.heartbeat_ms)),
         "election-timeout" = go_duration(Duration::from_millis(config.election_ms)),
         "initial-election-tick-advance" = config.initial_election_tick_advance,

@@ -10,10 +10,14 @@ use bytes::Bytes;
 use env::Clock;
 use raft::ConfChangeV2;
 use replica::{Event, Proposal};
-use rpc::{Delivery, Inbox, SERVER_CORE, WatchInput};
+use rpc::{Delivery, Inbox, PEER_CORE, SERVER_CORE, WatchInput};
 use tracing::{info, warn};
+use transport::Transport;
 
 use crate::commit_thread::CommitInput;
+use crate::member::Notices;
+use crate::peer_desk::PeerDesk;
+use crate::peers;
 use crate::publish::Publisher;
 use crate::queues::APPLY_BATCH_MAX;
 
@@ -44,6 +48,9 @@ pub(crate) struct ApplyThread<C> {
     pub(crate) commit: Sender<CommitInput>,
     pub(crate) watch: SyncSender<WatchInput>,
     pub(crate) inboxes: Arc<[Arc<Inbox>]>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) peer_desk: Arc<PeerDesk>,
+    pub(crate) notices: Notices,
     pub(crate) publisher: Publisher,
 }
 
@@ -133,19 +140,41 @@ impl<C: Clock> ApplyThread<C> {
             for inbox in self.inboxes.iter() {
                 inbox.push(Delivery::Restored(reader.clone()));
             }
+            self.peer_desk.restored(reader.clone());
             let _ = self.watch.send(WatchInput::Restored(reader));
+            self.publisher.start(&self.applier);
+            self.publisher.tell_ready(&self.applier);
+            peers::replace(&self.transport, self.applier.cluster());
         }
         // Events go first: who reads an answer and then watches must not see its own write again.
         events.append(&mut out.events);
         if !events.is_empty() {
             self.send_events(events);
         }
+        let local_id = self.publisher.state.member_id;
+        for change in out.membership.drain(..) {
+            peers::change(&self.transport, local_id, &change);
+        }
+        for (message, view) in out.snapshots.drain(..) {
+            peers::send_snapshot(&self.transport, message, view);
+        }
+        if std::mem::take(&mut out.is_removed) {
+            self.notices.removed();
+        }
+        if !out.conf_changes.is_empty() {
+            // Raft refuses a change before it knows that the one before is applied, and who has
+            // the answer to that may ask for the next one at once.
+            unsent.take(out, self.applier.applied_index());
+            unsent.send(&self.consensus);
+        }
         self.deliver_replies(out);
         for (token, answer) in out.answers.drain(..) {
             if matches!(answer, apply::Answer::Defragmented(_)) {
                 self.publisher.state.defragmenting.store(false, Ordering::Relaxed);
             }
-            if let Some(inbox) = self.inboxes.get((token >> 48) as usize) {
+            if token >> 48 == u64::from(PEER_CORE) {
+                self.peer_desk.answered(token, answer);
+            } else if let Some(inbox) = self.inboxes.get((token >> 48) as usize) {
                 inbox.push(Delivery::Answer { token, answer });
             }
         }
@@ -173,7 +202,9 @@ impl<C: Clock> ApplyThread<C> {
         let mut by_core: Vec<Vec<apply::Reply>> = Vec::new();
         by_core.resize_with(self.inboxes.len(), Vec::new);
         for reply in out.replies.drain(..) {
-            if let Some(replies) = by_core.get_mut(usize::from(rpc::core_of(reply.id))) {
+            if rpc::core_of(reply.id) == PEER_CORE {
+                self.peer_desk.replied(reply.id, reply.result.map(drop));
+            } else if let Some(replies) = by_core.get_mut(usize::from(rpc::core_of(reply.id))) {
                 replies.push(reply);
             }
         }

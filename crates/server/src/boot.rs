@@ -16,6 +16,7 @@ use wal::snap::Snapshotter;
 use crate::Config;
 use crate::defrag;
 use crate::error::StartError;
+use crate::{force, join};
 
 const AUTH_REVISION: &[u8] = b"authRevision";
 
@@ -36,6 +37,8 @@ pub(crate) struct Loaded<D: Disk> {
     pub(crate) boot: Boot,
     pub(crate) conf_state: ConfState,
     pub(crate) snapshot_index: u64,
+    /// Other members that the flags or the cluster name, with their peer URLs.
+    pub(crate) peers: Vec<(u64, Vec<String>)>,
 }
 
 /// Opens or makes the directory. The database may be reached through a disk of its own, since
@@ -81,10 +84,10 @@ pub(crate) fn load<D: Disk>(
     if has_log {
         restart(disk, config, paths, backend, committer)
     } else {
-        let founders = founders(config)?;
+        let beginning = begin(config)?;
         let log =
-            Wal::create(disk.clone(), &paths.wal_dir, &founders.metadata, wal_options(config))?;
-        Ok(found(paths, founders, backend, committer, log))
+            Wal::create(disk.clone(), &paths.wal_dir, &beginning.metadata, wal_options(config))?;
+        Ok(start_anew(config, paths, beginning, backend, committer, log))
     }
 }
 
@@ -123,55 +126,60 @@ fn open_backend<D: Disk>(
     }
 }
 
-/// The members that found a cluster, and this one's ids.
-struct Founders {
-    peers: Vec<Peer>,
+/// How a member begins, and its ids.
+struct Beginning {
+    boot: Boot,
     metadata: wal::Metadata,
+    /// The other members.
+    peers: Vec<(u64, Vec<String>)>,
 }
 
-/// What the flags say about a new cluster.
-fn founders(config: &Config) -> Result<Founders, StartError> {
-    if config.initial_cluster_existing {
-        return Err(StartError::Unsupported(
-            "joining an existing cluster is not supported yet by this server".to_owned(),
-        ));
-    }
+/// What the flags, and the members of a running cluster, say about a member without a log.
+fn begin(config: &Config) -> Result<Beginning, StartError> {
     let initial = InitialCluster::parse(&config.initial_cluster)?;
+    if config.initial_cluster_existing {
+        let place = join::join(config, &initial)?;
+        let metadata = wal::Metadata { node_id: place.member_id, cluster_id: place.cluster_id };
+        return Ok(Beginning { boot: Boot::Join, metadata, peers: place.others });
+    }
     let advertised: Vec<String> =
         config.advertise_peer_urls.iter().map(ToString::to_string).collect();
     initial.verify_bootstrap(&config.name, &advertised, false)?;
-    if initial.members.len() > 1 {
-        return Err(StartError::Unsupported(
-            "clusters of more than one member are not supported yet by this server".to_owned(),
-        ));
-    }
     let cluster = Cluster::bootstrap(&initial, &config.initial_cluster_token)?;
     let local = cluster.member_by_name(&config.name).expect("verified above");
+    if cluster.members().len() > 1 && join::is_bootstrapped(&cluster, &config.name) {
+        let id = local.id;
+        return Err(StartError::Join(format!("member {id:x} has already been bootstrapped")));
+    }
     let metadata = wal::Metadata { node_id: local.id, cluster_id: cluster.id() };
-    let peers = cluster
+    let founders = cluster
         .members()
         .map(|member| Peer { id: member.id, context: Bytes::from(member.to_json()) })
         .collect();
-    Ok(Founders { peers, metadata })
+    let others = cluster.members().filter(|member| member.id != local.id);
+    let peers = others.map(|member| (member.id, member.peer_urls.clone())).collect();
+    Ok(Beginning { boot: Boot::New(founders), metadata, peers })
 }
 
-/// The first start of a founding member, with a log in which there is nothing yet.
-fn found<D: Disk>(
+/// The first start of a member, with a log in which there is nothing yet.
+fn start_anew<D: Disk>(
+    config: &Config,
     paths: Paths<D>,
-    founders: Founders,
+    beginning: Beginning,
     backend: Backend,
     committer: Committer<D>,
     log: Wal<D>,
 ) -> Loaded<D> {
-    let wal::Metadata { node_id, cluster_id } = founders.metadata;
+    let wal::Metadata { node_id, cluster_id } = beginning.metadata;
     info!(
         "local-member-id" = format!("{node_id:x}"),
         "cluster-id" = format!("{cluster_id:x}"),
         "starting local member"
     );
-    // Members enter through the log, as on every other founder.
+    // Members enter through the log, as everywhere else.
     let mut cluster = Cluster::from_members(cluster_id, []);
     cluster.set_ids(node_id, cluster_id);
+    cluster.set_max_learners(config.max_learners);
     Loaded {
         member_id: node_id,
         cluster,
@@ -181,9 +189,10 @@ fn found<D: Disk>(
         snapshotter: paths.snapshotter,
         wal_dir: paths.wal_dir,
         db: paths.db,
-        boot: Boot::New(founders.peers),
+        boot: beginning.boot,
         conf_state: ConfState::default(),
         snapshot_index: 0,
+        peers: beginning.peers,
     }
 }
 
@@ -212,21 +221,20 @@ fn restart<D: Disk>(
             return Err(StartError::Database(format!("{}: {err}", db.display())));
         }
     };
-    let boot::Restart { mut backend, committer, log, metadata, snapshot, .. } = opened;
+    let boot::Restart { mut backend, committer, mut log, metadata, snapshot, .. } = opened;
     if opened.is_repaired {
         warn!(path = %wal_dir.display(), "repaired the torn tail of the log");
     }
-    let Some(boot::State { cluster, conf_state, boot }) = opened.state else {
-        return resume_founding(config, paths, backend, committer, (log, metadata));
+    let Some(boot::State { mut cluster, conf_state, mut boot }) = opened.state else {
+        return resume_beginning(config, paths, backend, committer, (log, metadata));
     };
+    cluster.set_max_learners(config.max_learners);
     if let Boot::Restart { entries, applied, .. } = &boot {
         refuse_unsupported(entries, *applied, wal_dir)?;
     }
-    if conf_state.voters.len() + conf_state.learners.len() > 1 {
-        return Err(StartError::Unsupported(
-            "this data directory belongs to a cluster of several members, which is not supported yet by this server"
-                .to_owned(),
-        ));
+    join::check_learners(config, &cluster)?;
+    if config.force_new_cluster {
+        force::new_cluster(&metadata, &mut boot, &mut log)?;
     }
     let storage_version = cluster::load_storage_version(&backend.reader()).map_err(damaged)?;
     if storage_version.is_none() && cluster.version().is_some() {
@@ -251,31 +259,32 @@ fn restart<D: Disk>(
         boot,
         conf_state,
         snapshot_index: snapshot.index,
+        peers: Vec::new(),
     })
 }
 
-/// The first start ended before the founding entries were on disk with their hard state: without
-/// them no member could ever be elected.
-fn resume_founding<D: Disk>(
+/// The first start ended before anything was in the log: what it would have begun with is not
+/// there, and without it no founder could ever be elected.
+fn resume_beginning<D: Disk>(
     config: &Config,
     paths: Paths<D>,
     backend: Backend,
     committer: Committer<D>,
     (log, metadata): (Wal<D>, wal::Metadata),
 ) -> Result<Loaded<D>, StartError> {
-    let founders = founders(config)?;
-    if founders.metadata != metadata {
+    let beginning = begin(config)?;
+    if beginning.metadata != metadata {
         return Err(StartError::Log(format!(
             "the first start with the log in {} was interrupted, and was that of member {:x} of cluster {:x}, not of {:x} of {:x}, as the flags say",
             paths.wal_dir.display(),
             metadata.node_id,
             metadata.cluster_id,
-            founders.metadata.node_id,
-            founders.metadata.cluster_id,
+            beginning.metadata.node_id,
+            beginning.metadata.cluster_id,
         )));
     }
     warn!(path = %paths.wal_dir.display(), "resuming an interrupted first start");
-    Ok(found(paths, founders, backend, committer, log))
+    Ok(start_anew(config, paths, beginning, backend, committer, log))
 }
 
 /// Entries that the backend does not hold yet will be applied: this server must know how.

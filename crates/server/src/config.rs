@@ -53,6 +53,16 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// Whether the member joins an existing cluster.
     pub initial_cluster_existing: bool,
+    /// Whether this member goes on alone with the data that it has.
+    pub force_new_cluster: bool,
+    /// Whether changes of members that would cost the quorum are refused.
+    pub strict_reconfig_check: bool,
+    /// How many learners the cluster may have.
+    pub max_learners: usize,
+    /// Silence of a peer after which its connection is given up.
+    pub raft_read_timeout: Duration,
+    /// How long a peer may take nothing.
+    pub raft_write_timeout: Duration,
     /// Size at which the backend is full; 0 is [`DEFAULT_QUOTA_BYTES`], negative is never.
     pub quota_backend_bytes: i64,
     /// Rewrite the backend's file at the start if that frees as many bytes; 0: never.
@@ -223,6 +233,11 @@ impl Default for Config {
             initial_cluster: "default=http://localhost:2380".to_owned(),
             initial_cluster_token: "etcd-cluster".to_owned(),
             initial_cluster_existing: false,
+            force_new_cluster: false,
+            strict_reconfig_check: true,
+            max_learners: 1,
+            raft_read_timeout: Duration::from_secs(5),
+            raft_write_timeout: Duration::from_secs(5),
             quota_backend_bytes: 0,
             bootstrap_defrag_threshold_bytes: 0,
             backend_batch_interval: Duration::from_millis(100),

@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use env::Clock;
 use replica::{Effect, Event, Replica};
-use rpc::{Delivery, Inbox, Metrics, State};
+use rpc::{Delivery, Inbox, Metrics, PEER_CORE, State};
 use tracing::{debug, error, info, warn};
+use transport::Transport;
 
 use crate::disk_thread::DiskInput;
 use crate::fatal::fatal;
+use crate::peer_desk::PeerDesk;
 use crate::queues::CONSENSUS_BATCH_MAX;
+
+/// How long after the start the first connections of peers bring the election closer, as in etcd.
+const ADVANCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the thread owns.
 pub(crate) struct Consensus<C> {
@@ -24,19 +29,27 @@ pub(crate) struct Consensus<C> {
     pub(crate) disk: Sender<DiskInput>,
     pub(crate) apply: SyncSender<apply::Input>,
     pub(crate) inboxes: Arc<[Arc<Inbox>]>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) peer_desk: Arc<PeerDesk>,
+    /// Ticks of an election timeout.
+    pub(crate) election_ticks: u32,
+    /// Whether the first election comes earlier once there are peers.
+    pub(crate) advances: bool,
     pub(crate) state: Arc<State>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl<C: Clock> Consensus<C> {
-    /// Runs until the member stops: until nobody can send an event any more, or [`Event::Stop`].
+    /// Runs until the member stops: until nobody can send an event any more, or [`Event::Stop`] and
+    /// until another member leads, if one can.
     pub(crate) fn run(mut self) {
         let mut effects = Vec::new();
         let mut next_tick = self.clock.now_mono() + self.tick;
-        let mut is_stopping = false;
+        let advance_until = next_tick + ADVANCE_TIMEOUT;
+        let mut stop_at = None;
         self.replica.flush(&mut effects);
         self.dispatch(&mut effects);
-        while !is_stopping {
+        loop {
             let wait = next_tick.saturating_sub(self.clock.now_mono());
             let mut batch = VecDeque::new();
             match self.events.recv_timeout(wait) {
@@ -50,7 +63,9 @@ impl<C: Clock> Consensus<C> {
                 batch.push_back(event);
             }
             for event in batch {
-                is_stopping |= matches!(event, Event::Stop);
+                if matches!(event, Event::Stop) {
+                    stop_at = Some(self.clock.now_mono() + self.tick * self.election_ticks);
+                }
                 self.replica.handle(event, &mut effects);
             }
             let now = self.clock.now_mono();
@@ -59,9 +74,46 @@ impl<C: Clock> Consensus<C> {
                 // that nobody saw pass must not count against the leader.
                 next_tick = (next_tick + self.tick).max(now);
                 self.replica.handle(Event::Tick, &mut effects);
+                self.note_connections();
+                if self.advances && now < advance_until {
+                    self.advance(&mut effects);
+                }
             }
             self.replica.flush(&mut effects);
             self.dispatch(&mut effects);
+            if stop_at.is_some_and(|at| now >= at || !self.replica.is_handing_over()) {
+                return;
+            }
+        }
+    }
+
+    /// A member that has come back has no need to wait for a whole election timeout, but for long
+    /// enough to hear from a leader.
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
+        if self.transport.active_peers() < 2 {
+            return;
+        }
+        self.advances = false;
+        let ticks = self.election_ticks.saturating_sub(2);
+        info!(
+            "local-member-id" = format!("{:x}", self.state.member_id),
+            "forward-ticks" = ticks,
+            "initialized peer connections; fast-forwarding election ticks"
+        );
+        for _ in 0..ticks {
+            self.replica.handle(Event::Tick, effects);
+        }
+    }
+
+    /// Tells the front door since when it has had each of the others.
+    fn note_connections(&self) {
+        let cluster = self.state.cluster();
+        let active_since = cluster
+            .members()
+            .filter_map(|member| Some((member.id, self.transport.active_since(member.id)?)))
+            .collect();
+        if *self.state.active_since.read() != active_since {
+            *self.state.active_since.write() = active_since;
         }
     }
 
@@ -83,21 +135,28 @@ impl<C: Clock> Consensus<C> {
                 drop(self.disk.send(DiskInput::SaveSnapshot(snapshot)));
             }
             Effect::Apply(entries) => drop(self.apply.send(apply::Input::Entries(entries))),
-            Effect::Send(message) | Effect::SendSnapshot(message) => {
-                warn!(to = format!("{:x}", message.to), "there is no way to other members yet");
+            Effect::Send(message) => self.transport.send([message]),
+            Effect::SendSnapshot(message) => {
+                drop(self.apply.send(apply::Input::SendSnapshot(message)));
             }
             Effect::Install(snapshot) => drop(self.apply.send(apply::Input::Install(snapshot))),
             Effect::Fatal(err) => fatal("this member must not go on", &err),
             Effect::ReadReady(ids) => {
                 for id in ids {
+                    if id >> 48 == u64::from(PEER_CORE) {
+                        self.peer_desk.read_ready(id);
+                    }
                     self.deliver(id >> 48, Delivery::ReadReady { id, result: Ok(()) });
                 }
             }
             Effect::Refused(ids, refusal) => {
                 self.metrics.server_proposals_failed_total.inc_by(ids.len() as u64);
                 for id in ids {
-                    let core = u64::from(rpc::core_of(id));
-                    self.deliver(core, Delivery::Refused(vec![id], refusal));
+                    let core = rpc::core_of(id);
+                    if core == PEER_CORE {
+                        self.peer_desk.replied(id, Err(refusal));
+                    }
+                    self.deliver(u64::from(core), Delivery::Refused(vec![id], refusal));
                 }
             }
             Effect::Role { term, leader, is_leader } => self.role(term, leader, is_leader),

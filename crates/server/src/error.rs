@@ -37,6 +37,9 @@ pub enum StartError {
         /// What does not fit.
         source: replica::BootError,
     },
+    /// What the members of a running cluster say of it, or that they say nothing.
+    #[error("{0}")]
+    Join(String),
     /// An address can't be listened on.
     #[error("{0}")]
     Listen(String),

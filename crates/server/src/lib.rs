@@ -14,6 +14,7 @@
 
 mod announce;
 mod apply_thread;
+mod ask_leader;
 mod boot;
 mod commit_thread;
 mod config;
@@ -22,10 +23,14 @@ mod defrag;
 mod disk_thread;
 mod error;
 mod fatal;
+mod force;
+mod join;
 mod listen;
 pub mod log;
 mod member;
 mod metered_disk;
+mod peer_desk;
+mod peers;
 mod publish;
 mod queues;
 mod url;
@@ -34,7 +39,7 @@ mod watch_thread;
 pub use apply::AutoCompaction;
 pub use config::{Config, DEFAULT_QUOTA_BYTES, FeatureGates, parse_bool};
 pub use error::StartError;
-pub use member::Member;
+pub use member::{Member, Notice};
 pub use url::Url;
 
 /// The release of etcd that this server stands in for.

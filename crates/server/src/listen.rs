@@ -1,4 +1,4 @@
-//! Listeners, and the thread that accepts connections and hands them to the cores in turn.
+//! Listeners, and the loop that accepts connections.
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc::{Delivery, Inbox, Socket};
+use rpc::Socket;
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use tracing::{info, warn};
 
@@ -23,15 +23,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, String),
-}
-
-/// Whom the connections of a listener are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Clients: gRPC and the pages of the client port.
-    Client,
-    /// Other members; there are none yet, so that only the port is held.
-    Peer,
 }
 
 impl Listener {
@@ -145,16 +136,11 @@ impl Stopper {
     }
 }
 
-/// Accepts until it is stopped. Connections go to the cores in turn.
-pub(crate) fn accept_loop(
-    listeners: &[(Listener, Role)],
-    inboxes: &[Arc<Inbox>],
-    stopper: &Stopper,
-) {
-    let mut next = 0;
+/// Accepts until it is stopped, and hands each connection on.
+pub(crate) fn accept_loop(listeners: &[Listener], stopper: &Stopper, mut take: impl FnMut(Socket)) {
     loop {
         let mut fds: Vec<PollFd<'_>> =
-            listeners.iter().map(|(listener, _)| PollFd::new(listener, PollFlags::IN)).collect();
+            listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
         fds.push(PollFd::new(&*stopper.0, PollFlags::IN));
         if let Err(err) = rustix::event::poll(&mut fds, None) {
             if err == rustix::io::Errno::INTR {
@@ -168,20 +154,16 @@ pub(crate) fn accept_loop(
         if ready.last() == Some(&true) {
             return;
         }
-        for ((listener, role), _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
-            accept_all(listener, *role, inboxes, &mut next);
+        for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
+            accept_all(listener, &mut take);
         }
     }
 }
 
-fn accept_all(listener: &Listener, role: Role, inboxes: &[Arc<Inbox>], next: &mut usize) {
+fn accept_all(listener: &Listener, take: &mut impl FnMut(Socket)) {
     loop {
         match listener.accept() {
-            Ok(_) if role == Role::Peer => {}
-            Ok(socket) => {
-                inboxes[*next % inboxes.len()].push(Delivery::Socket(socket));
-                *next = next.wrapping_add(1);
-            }
+            Ok(socket) => take(socket),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => return,
             Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(err) => {

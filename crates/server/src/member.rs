@@ -1,6 +1,7 @@
 //! A running member: threads, and the queues that tie them together.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -8,27 +9,63 @@ use std::time::Duration;
 use apply::Applier;
 use env::{Clock, OsClock, OsDisk};
 use replica::{Event, LogWriter, Replica};
-use rpc::{Core, Delivery, Inbox, Limits, Link, Metrics, RequestIds, SERVER_CORE, State};
-use tracing::info;
+use rpc::{
+    Core, Delivery, Inbox, Limits, Link, Metrics, PEER_CORE, RequestIds, SERVER_CORE, State,
+};
+use tracing::{info, warn};
+use transport::Transport;
 
 use crate::announce;
 use crate::apply_thread::ApplyThread;
+use crate::ask_leader;
 use crate::boot::{self, Loaded};
 use crate::commit_thread::CommitThread;
 use crate::consensus_thread::Consensus;
 use crate::disk_thread::DiskWriter;
 use crate::error::StartError;
 use crate::fatal::fatal;
-use crate::listen::{self, Listener, Role, Stopper};
+use crate::listen::{self, Listener, Stopper};
 use crate::log::List;
 use crate::metered_disk::MeteredDisk;
+use crate::peer_desk::PeerDesk;
+use crate::peers::{self, Peers};
 use crate::publish::Publisher;
-use crate::queues::{APPLY_INPUTS_MAX, CONSENSUS_EVENTS_MAX, WATCH_INPUTS_MAX};
+use crate::queues::{
+    APPLY_INPUTS_MAX, CONSENSUS_EVENTS_MAX, LEADER_QUESTIONS_MAX, WATCH_INPUTS_MAX,
+};
 use crate::watch_thread::WatchThread;
 use crate::{Config, ETCD_VERSION, VERSION};
 
-/// The most front-door threads; one core number is the server's own.
-const FRONT_DOOR_THREADS_MAX: usize = SERVER_CORE as usize;
+/// The most front-door threads; the core numbers behind are the server's own.
+const FRONT_DOOR_THREADS_MAX: usize = PEER_CORE as usize;
+
+/// What has become of a member that was launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It serves: it has told the cluster its name, and the cluster has a version.
+    Ready,
+    /// It was removed from the cluster, and must be stopped.
+    Removed,
+}
+
+/// Where notices go.
+#[derive(Clone)]
+pub(crate) struct Notices {
+    notify: Arc<dyn Fn(Notice) + Send + Sync>,
+    is_removed: Arc<AtomicBool>,
+}
+
+impl Notices {
+    /// The member is one no longer; told once.
+    pub(crate) fn removed(&self) {
+        if !self.is_removed.swap(true, Ordering::Relaxed) {
+            let error = "the member has been permanently removed from the cluster";
+            warn!(error, "server error");
+            warn!("data-dir used by this member must be removed");
+            (self.notify)(Notice::Removed);
+        }
+    }
+}
 
 /// A member of a cluster, serving.
 #[derive(Debug)]
@@ -36,7 +73,9 @@ pub struct Member {
     client_addresses: Vec<String>,
     state: Arc<State>,
     stopper: Stopper,
-    acceptor: JoinHandle<()>,
+    /// Ends the wait of the clients' acceptor for the member to be ready.
+    ready: mpsc::Sender<bool>,
+    acceptors: Vec<JoinHandle<()>>,
     threads: Threads,
 }
 
@@ -46,6 +85,7 @@ struct Threads {
     inboxes: Arc<[Arc<Inbox>]>,
     consensus: SyncSender<Event>,
     apply: SyncSender<apply::Input>,
+    transport: Arc<Transport>,
     cores: Vec<JoinHandle<()>>,
     /// Consensus, disk, apply, commit, watch: in the order in which they end.
     pipeline: Vec<JoinHandle<()>>,
@@ -65,16 +105,37 @@ impl Member {
     /// # Errors
     /// If the configuration, the directory or an address can't be used. Nothing runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        let (sender, notices) = mpsc::channel();
+        let member = Self::launch(config, move |notice| {
+            // Nobody listens any more once the member is ready.
+            let _ = sender.send(notice);
+        })?;
+        match notices.recv() {
+            Ok(Notice::Ready) => Ok(member),
+            Ok(Notice::Removed) | Err(_) => {
+                member.stop();
+                Err(StartError::Log("the member stopped before it was ready".to_owned()))
+            }
+        }
+    }
+
+    /// As [`Member::start`], but returns when all threads run, whether or not there is a leader yet.
+    /// `notify` is called from threads of the member, and must not wait for it.
+    ///
+    /// # Errors
+    /// As [`Member::start`].
+    pub fn launch(
+        config: &Config,
+        notify: impl Fn(Notice) + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let notices = Notices { notify: Arc::new(notify), is_removed: Arc::default() };
         let clock = OsClock::new();
         announce::warnings(config);
         let is_initialized = announce::data_dir(config);
-        let listeners = bind_all(config)?;
+        let (peer_listeners, client_listeners) = bind_all(config)?;
         announce::configuration(config, is_initialized);
-        let client_addresses: Vec<String> = listeners
-            .iter()
-            .filter(|(_, role)| *role == Role::Client)
-            .map(|(listener, _)| listener.address())
-            .collect();
+        let client_addresses: Vec<String> =
+            client_listeners.iter().map(Listener::address).collect();
         let disks = [(); 2].map(|()| MeteredDisk::new(OsDisk, clock));
         let [log_disk, backend_disk] = &disks;
         let loaded = boot::load(log_disk, backend_disk, config)?;
@@ -91,7 +152,8 @@ impl Member {
             gauge.set(i64::from(is_on));
         }
         let (ready, became_ready) = mpsc::channel();
-        let publisher = Publisher::new(Arc::clone(&state), Arc::clone(&metrics), Some(ready));
+        let publisher =
+            Publisher::new(Arc::clone(&state), Arc::clone(&metrics), Some(ready.clone()));
         info!(
             "local-member-id" = format!("{:x}", loaded.member_id),
             "local-server-version" = ETCD_VERSION,
@@ -102,25 +164,29 @@ impl Member {
             "starting etcd server"
         );
         announce::serving(config, loaded.member_id);
-        let threads = Threads::start(config, clock, disks, loaded, publisher)?;
-        if became_ready.recv().is_err() {
-            return Err(StartError::Log("the member stopped before it was ready".to_owned()));
-        }
-        info!("ready to serve client requests");
-        info!(service = "", status = "SERVING", "grpc service status changed");
+        let threads = Threads::start(config, clock, disks, loaded, publisher, notices.clone())?;
         let stopper = Stopper::new().map_err(|err| StartError::Listen(err.to_string()))?;
-        let (stop, inboxes) = (stopper.share(), Arc::clone(&threads.inboxes));
-        let acceptor = start_thread("acceptor", move || {
-            listen::accept_loop(&listeners, &inboxes, &stop);
-        })?;
-        for address in &client_addresses {
-            info!(
-                traffic = "grpc+http",
-                address = address.as_str(),
-                "serving client traffic insecurely; this is strongly discouraged!"
-            );
-        }
-        Ok(Self { client_addresses, state, stopper, acceptor, threads })
+        let clients = Clients {
+            listeners: client_listeners,
+            addresses: client_addresses.clone(),
+            inboxes: Arc::clone(&threads.inboxes),
+            stopper: stopper.share(),
+            became_ready,
+            notices,
+        };
+        let (stop, transport) = (stopper.share(), Arc::clone(&threads.transport));
+        let acceptors = vec![
+            start_thread("peer-acceptor", move || {
+                listen::accept_loop(&peer_listeners, &stop, |socket| {
+                    transport.serve(match socket {
+                        rpc::Socket::Tcp(stream) => transport::Socket::Tcp(stream),
+                        rpc::Socket::Unix(stream) => transport::Socket::Unix(stream),
+                    });
+                });
+            })?,
+            start_thread("acceptor", move || clients.accept())?,
+        ];
+        Ok(Self { client_addresses, state, stopper, ready, acceptors, threads })
     }
 
     /// Where clients connect: `host:port`, or the path of a socket.
@@ -135,12 +201,13 @@ impl Member {
         &self.state
     }
 
-    /// Stops: no new connections, open calls get their answers, then everything that is in memory
-    /// goes to disk.
+    /// Stops: no new connections, open calls get their answers, another member takes the lead, then
+    /// everything that is in memory goes to disk.
     pub fn stop(self) {
         self.stopper.stop();
-        join(self.acceptor);
-        let Threads { inboxes, consensus, apply, cores, pipeline } = self.threads;
+        let _ = self.ready.send(false);
+        self.acceptors.into_iter().for_each(join);
+        let Threads { inboxes, consensus, apply, transport, cores, pipeline } = self.threads;
         for inbox in inboxes.iter() {
             inbox.push(Delivery::Shutdown);
         }
@@ -152,7 +219,43 @@ impl Member {
         let _ = apply.send(apply::Input::Stop);
         drop(apply);
         pipeline.for_each(join);
+        drop(transport);
         info!("stopped");
+    }
+}
+
+/// The clients' listeners, until the member serves.
+struct Clients {
+    listeners: Vec<Listener>,
+    addresses: Vec<String>,
+    inboxes: Arc<[Arc<Inbox>]>,
+    stopper: Stopper,
+    became_ready: Receiver<bool>,
+    notices: Notices,
+}
+
+impl Clients {
+    /// Waits until the member serves, then hands connections to the cores in turn.
+    fn accept(self) {
+        if self.became_ready.recv() != Ok(true) {
+            return;
+        }
+        info!("ready to serve client requests");
+        info!(service = "", status = "SERVING", "grpc service status changed");
+        for address in &self.addresses {
+            info!(
+                traffic = "grpc+http",
+                address = address.as_str(),
+                "serving client traffic insecurely; this is strongly discouraged!"
+            );
+        }
+        (self.notices.notify)(Notice::Ready);
+        let mut inboxes = self.inboxes.iter().cycle();
+        listen::accept_loop(&self.listeners, &self.stopper, |socket| {
+            if let Some(inbox) = inboxes.next() {
+                inbox.push(Delivery::Socket(socket));
+            }
+        });
     }
 }
 
@@ -163,6 +266,7 @@ impl Threads {
         [log_disk, backend_disk]: [MeteredDisk<OsDisk, OsClock>; 2],
         loaded: Loaded<MeteredDisk<OsDisk, OsClock>>,
         publisher: Publisher,
+        notices: Notices,
     ) -> Result<Self, StartError> {
         let (state, metrics) = (Arc::clone(&publisher.state), Arc::clone(&publisher.metrics));
         let (consensus, events) = mpsc::sync_channel(CONSENSUS_EVENTS_MAX);
@@ -182,6 +286,7 @@ impl Threads {
             wal_dir,
             db,
             boot,
+            peers,
             ..
         } = loaded;
         let first_request_id = RequestIds::new(member_id, SERVER_CORE, clock.now_wall()).next_id();
@@ -203,6 +308,27 @@ impl Threads {
                 StartError::Boot { wal_dir: wal_dir.clone(), db: db.clone(), source }
             })?;
         publisher.start(&applier);
+        let (leader, questions) = tokio::sync::mpsc::channel(LEADER_QUESTIONS_MAX);
+        let limits = Arc::new(limits(config));
+        let peer_desk = Arc::new(PeerDesk::new(
+            Arc::clone(&state),
+            RequestIds::new(member_id, PEER_CORE, clock.now_wall()),
+            (consensus.clone(), apply.clone()),
+            reader.clone(),
+            (config.strict_reconfig_check, limits.request_timeout()),
+        ));
+        let owner = Peers {
+            desk: Arc::clone(&peer_desk),
+            consensus: consensus.clone(),
+            notices: notices.clone(),
+        };
+        let transport = start_transport(config, &state, owner, snapshotter.clone(), &metrics)?;
+        peers::begin(&transport, &peers, applier.cluster());
+        if applier.cluster().is_removed(member_id) {
+            notices.removed();
+        }
+        let asking = ask_leader::run(questions, Arc::clone(&peer_desk), Arc::clone(&inboxes));
+        transport.handle().spawn(asking);
 
         let (disk, disk_inputs) = mpsc::channel();
         let (commit, commit_inputs) = mpsc::channel();
@@ -214,6 +340,10 @@ impl Threads {
             disk,
             apply: apply.clone(),
             inboxes: Arc::clone(&inboxes),
+            transport: Arc::clone(&transport),
+            peer_desk: Arc::clone(&peer_desk),
+            election_ticks: config.election_ticks() as u32,
+            advances: config.initial_election_tick_advance,
             state: Arc::clone(&state),
             metrics: Arc::clone(&metrics),
         };
@@ -239,6 +369,9 @@ impl Threads {
             commit,
             watch: watch.clone(),
             inboxes: Arc::clone(&inboxes),
+            transport: Arc::clone(&transport),
+            peer_desk,
+            notices,
             publisher,
         };
         let commit_thread = CommitThread {
@@ -262,9 +395,10 @@ impl Threads {
             consensus: consensus.clone(),
             apply: apply.clone(),
             watch,
+            leader,
             reader,
             state: Arc::clone(&state),
-            limits: Arc::new(limits(config)),
+            limits,
             metrics: Arc::clone(&metrics),
         };
         let pipeline = vec![
@@ -275,25 +409,45 @@ impl Threads {
             start_thread("watch", move || watch_thread.run())?,
         ];
         let cores = start_cores(&link, &inboxes, member_id, clock)?;
-        Ok(Self { inboxes, consensus, apply, cores, pipeline })
+        Ok(Self { inboxes, consensus, apply, transport, cores, pipeline })
     }
 }
 
-fn bind_all(config: &Config) -> Result<Vec<(Listener, Role)>, StartError> {
-    let mut listeners = Vec::new();
+/// The peers' listeners, and the clients'.
+fn bind_all(config: &Config) -> Result<(Vec<Listener>, Vec<Listener>), StartError> {
     info!("listen-peer-urls" = ?List::new(&config.listen_peer_urls), "configuring peer listeners");
-    for url in &config.listen_peer_urls {
-        listeners.push((Listener::bind(url)?, Role::Peer));
-    }
+    let peers = config.listen_peer_urls.iter().map(Listener::bind).collect::<Result<_, _>>()?;
     info!(
         "listen-client-urls" = ?List::new(&config.listen_client_urls),
         "configuring client listeners"
     );
     let clients = config.listen_client_urls.iter().chain(&config.listen_client_http_urls);
-    for url in clients.chain(&config.listen_metrics_urls) {
-        listeners.push((Listener::bind(url)?, Role::Client));
-    }
-    Ok(listeners)
+    let clients = clients.chain(&config.listen_metrics_urls).map(Listener::bind);
+    Ok((peers, clients.collect::<Result<_, _>>()?))
+}
+
+fn start_transport<D: env::Disk>(
+    config: &Config,
+    state: &State,
+    owner: Peers,
+    snapshotter: wal::snap::Snapshotter<D>,
+    metrics: &Metrics,
+) -> Result<Arc<Transport>, StartError> {
+    let cannot = |err: &dyn std::fmt::Display| StartError::Listen(err.to_string());
+    let counters = transport::Metrics::new().map_err(|err| cannot(&err))?;
+    metrics.show(counters.collectors());
+    let about = transport::Config {
+        id: state.member_id,
+        cluster_id: state.cluster_id,
+        urls: config.advertise_peer_urls.iter().map(ToString::to_string).collect(),
+        version: ETCD_VERSION.to_owned(),
+        dial_timeout: Duration::from_secs(1) + Duration::from_millis(config.election_ms),
+        read_timeout: config.raft_read_timeout,
+        write_timeout: config.raft_write_timeout,
+    };
+    Transport::start(about, Arc::new(owner), snapshotter, counters)
+        .map(Arc::new)
+        .map_err(|err| cannot(&err))
 }
 
 fn front_door_threads(config: &Config) -> usize {
@@ -396,6 +550,7 @@ fn limits(config: &Config) -> Limits {
         quota_bytes: config.quota().map_or(0, |bytes| bytes as i64),
         watch_progress_notify_interval: config.watch_progress_notify_interval,
         election_timeout: Duration::from_millis(config.election_ms),
+        strict_reconfig_check: config.strict_reconfig_check,
         stop_grpc_service_on_defrag: config.feature_gates.stop_grpc_service_on_defrag,
         ..Limits::default()
     }

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use api::etcdserverpb::Member;
 use apply::{Applier, Output, Stats};
 use rpc::{Metrics, State};
 use tracing::info;
@@ -18,7 +17,7 @@ pub(crate) struct Publisher {
     pub(crate) state: Arc<State>,
     pub(crate) metrics: Arc<Metrics>,
     /// Told once when the member has a name and the cluster a version.
-    ready: Option<Sender<()>>,
+    ready: Option<Sender<bool>>,
     compaction_began: Option<Duration>,
     last: Stats,
     /// What the histogram of apply durations holds.
@@ -26,7 +25,11 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(state: Arc<State>, metrics: Arc<Metrics>, ready: Option<Sender<()>>) -> Self {
+    pub(crate) fn new(
+        state: Arc<State>,
+        metrics: Arc<Metrics>,
+        ready: Option<Sender<bool>>,
+    ) -> Self {
         Self {
             state,
             metrics,
@@ -37,7 +40,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes everything, for the first time.
+    /// Publishes everything: for the first time, or because all of it was replaced.
     pub(crate) fn start(&self, applier: &Applier) {
         self.publish_cluster(applier);
         self.publish_alarms(applier);
@@ -118,7 +121,8 @@ impl Publisher {
         }
     }
 
-    fn tell_ready(&mut self, applier: &Applier) {
+    /// Says once that the member has a name and the cluster a version.
+    pub(crate) fn tell_ready(&mut self, applier: &Applier) {
         let cluster = applier.cluster();
         let is_started =
             cluster.member(cluster.local_id()).is_some_and(cluster::Member::is_started);
@@ -132,7 +136,7 @@ impl Publisher {
                 "published local member to cluster through raft"
             );
             // Nobody waits any more if the start was given up.
-            let _ = ready.send(());
+            let _ = ready.send(true);
         }
     }
 
@@ -156,17 +160,10 @@ impl Publisher {
 
     fn publish_cluster(&self, applier: &Applier) {
         let cluster = applier.cluster();
-        let members = cluster
-            .members()
-            .map(|member| Member {
-                id: member.id,
-                name: member.name.clone(),
-                peer_urls: member.peer_urls.clone(),
-                client_urls: member.client_urls.clone(),
-                is_learner: member.is_learner,
-            })
-            .collect();
-        *self.state.members.write() = Arc::new(members);
+        let is_learner = cluster.is_local_learner();
+        self.state.is_learner.store(is_learner, Ordering::Relaxed);
+        self.metrics.server_is_learner.set(i64::from(is_learner));
+        *self.state.cluster.write() = Arc::new(cluster.clone());
         let version = cluster.version().map(|version| version.to_string());
         let mut published = self.state.cluster_version.write();
         if *published != version {

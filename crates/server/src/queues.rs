@@ -19,5 +19,8 @@ pub(crate) const APPLY_BATCH_MAX: usize = 256;
 /// front door keeps its requests.
 pub(crate) const WATCH_INPUTS_MAX: usize = 1024;
 
+/// Questions to the leader. Full: the front door answers "too many requests".
+pub(crate) const LEADER_QUESTIONS_MAX: usize = 4096;
+
 /// Appends that share one sync.
 pub(crate) const DISK_BATCH_MAX: usize = 256;
