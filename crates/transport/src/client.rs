@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::body::OutBody;
 use crate::connect::connect;
@@ -115,6 +116,37 @@ where
     }
 }
 
+/// Bytes that a body must bring within [`PACE_WINDOW`]. A peer that sends one now and then holds what it has
+/// opened for ever: DIFF(etcd), which lets it.
+const PACE_BYTES: usize = 64 << 10;
+const PACE_WINDOW: Duration = Duration::from_secs(60);
+
+/// Watches how fast a body comes.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
+
+    /// `bytes` have come.
+    pub(crate) fn check(&mut self, bytes: usize) -> io::Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.since.elapsed() < PACE_WINDOW {
+            return Ok(());
+        }
+        if self.bytes < PACE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
+        }
+        *self = Self::new();
+        Ok(())
+    }
+}
+
 /// Why a body could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -124,14 +156,16 @@ pub(crate) enum BodyError {
     Io(#[from] io::Error),
 }
 
-/// A whole body of at most `limit` bytes, each part within `timeout`.
+/// A whole body of at most `limit` bytes, each part within `timeout` and all of them fast enough.
 pub(crate) async fn read_body(
     body: &mut Incoming,
     limit: usize,
     timeout: Duration,
 ) -> Result<Bytes, BodyError> {
     let mut whole = BytesMut::new();
+    let mut pace = Pace::new();
     while let Some(part) = within(timeout, next_part(body)).await? {
+        pace.check(part.len())?;
         if part.len() > limit - whole.len() {
             return Err(BodyError::TooLong(limit));
         }

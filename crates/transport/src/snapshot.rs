@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use wal::snap::{DbFile, Snapshotter};
 
 use crate::body::OutBody;
-use crate::client::{ClientConnection, next_part, read_body, within};
+use crate::client::{ClientConnection, Pace, next_part, read_body, within};
 use crate::codec::{CodecError, MessageDecoder, MessageEncoder};
 use crate::event::Event;
 use crate::hex;
@@ -340,12 +340,15 @@ async fn read_message(
     body: &mut Incoming,
 ) -> Result<(Message, Bytes), DecodeError> {
     let mut decoder = MessageDecoder::snapshot();
+    let mut pace = Pace::new();
     loop {
         if let Some(message) = decoder.next_message()? {
             return Ok((message, decoder.into_rest()));
         }
         let part = within(shared.config.read_timeout, next_part(body)).await?;
-        decoder.push(&part.ok_or(DecodeError::Eof)?);
+        let part = part.ok_or(DecodeError::Eof)?;
+        pace.check(part.len())?;
+        decoder.push(&part);
     }
 }
 
@@ -363,13 +366,17 @@ async fn save(
         // The receiver is gone when the connection is; the file is complete or removed then.
         let _ = done.send(write_parts(&*store, index, received));
     });
+    let mut pace = Pace::new();
     let broken = loop {
         // A send fails when the disk has; the result says how.
         if !part.is_empty() && parts.send(Some(part)).await.is_err() {
             break None;
         }
         match within(shared.config.read_timeout, next_part(body)).await {
-            Ok(Some(next)) => part = next,
+            Ok(Some(next)) => match pace.check(next.len()) {
+                Ok(()) => part = next,
+                Err(err) => break Some(err),
+            },
             Ok(None) => {
                 let _ = parts.send(None).await;
                 break None;

@@ -311,9 +311,9 @@ impl Transport {
         peers.values().for_each(|peer| peer.stop());
         self.served = None;
         self.shared.stopped.send_replace(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else { return };
+        // The last handle may be one of a task of this very thread.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
             warn!("the thread of the peers has panicked");
         }
     }

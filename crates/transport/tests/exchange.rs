@@ -92,6 +92,10 @@ impl Node {
     }
 
     fn start_in(id: u64, cluster_id: u64) -> Self {
+        Self::start_with(id, cluster_id, DEFAULT_IO_TIMEOUT)
+    }
+
+    fn start_with(id: u64, cluster_id: u64, read_timeout: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (sender, events) = channel();
@@ -104,7 +108,7 @@ impl Node {
             urls: vec![format!("http://{address}")],
             version: "3.7.3".to_owned(),
             dial_timeout: Duration::from_secs(2),
-            read_timeout: DEFAULT_IO_TIMEOUT,
+            read_timeout,
             write_timeout: DEFAULT_IO_TIMEOUT,
         };
         let metrics = Metrics::new().expect("metrics");
@@ -158,7 +162,13 @@ impl Node {
         })
     }
 
-    /// Sends `message` until it arrives: before there is a stream it may be dropped.
+    fn wait_no_message(&self) {
+        while let Ok(event) = self.events.try_recv() {
+            assert!(!matches!(event, Event::Message(_)), "{event:?}");
+        }
+    }
+
+    /// Waits until the other one listens to both streams.
     fn reach(&self, other: &Self) {
         let deadline = Instant::now() + LIMIT;
         while self.streams_to(other) < 2 {
@@ -426,6 +436,102 @@ fn an_owner_without_room_hears_of_a_snapshot_later() {
     });
     one.owner.is_full.store(false, Ordering::Relaxed);
     one.wait(|event| matches!(event, Event::Snapshot { to: 2, .. }).then_some(()));
+}
+
+/// A peer that answers requests for streams with `stream`, and then says nothing.
+struct Fake {
+    url: String,
+    requests: Receiver<String>,
+}
+
+impl Fake {
+    fn start(stream: &'static [u8]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (sender, requests) = channel();
+        thread::spawn(move || {
+            let mut open = Vec::new();
+            for mut connection in listener.incoming().flatten() {
+                let mut head = [0; 2048];
+                let len = connection.read(&mut head).unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..len]).into_owned();
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                let answer = "HTTP/1.1 200 OK\r\nX-Server-Version: 3.7.3\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let _ = connection.write_all(answer.as_bytes());
+                let _ = connection.write_all(stream);
+                open.push(connection);
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { url, requests }
+    }
+
+    /// Waits for as many requests for the stream `name`.
+    fn wait(&self, name: &str, mut count: usize) {
+        while count > 0 {
+            let line = self.requests.recv_timeout(LIMIT).expect("a request");
+            count -= usize::from(line.contains(name));
+        }
+    }
+}
+
+#[test]
+fn a_silent_stream_is_given_up_and_asked_for_again() {
+    let fake = Fake::start(b"");
+    let one = Node::start_with(1, CLUSTER, Duration::from_millis(300));
+    one.transport.add_peer(2, &[fake.url.clone()]).expect("a URL");
+    fake.wait("GET /raft/stream/msgapp/1 ", 3);
+}
+
+#[test]
+fn a_stream_of_garbage_is_given_up_and_asked_for_again() {
+    // A message type that there is not, and a message that is none; the other stream gets a length of 2^63.
+    for stream in [b"1\r\n\x09\r\n".as_slice(), b"9\r\n\x80\0\0\0\0\0\0\0\0\r\n", b"junk"] {
+        let fake = Fake::start(stream);
+        let one = Node::start(1);
+        one.transport.add_peer(2, &[fake.url.clone()]).expect("a URL");
+        fake.wait("GET /raft/stream/msgapp/1 ", 2);
+        one.wait_no_message();
+    }
+}
+
+#[test]
+fn many_messages_at_once_arrive_or_are_said_to_be_lost() {
+    let (one, two) = pair();
+    let data = Bytes::from(vec![7; 10_000]);
+    let message = |index| Message {
+        msg_type: MessageType::App,
+        from: 1,
+        to: 2,
+        term: 1,
+        log_term: 1,
+        index,
+        entries: vec![Entry { term: 1, index: index + 1, data: data.clone(), ..Entry::default() }],
+        ..Message::default()
+    };
+    let sent = 2 * transport::STREAM_MESSAGES_MAX as u64;
+    one.transport.send((0..sent).map(message));
+    // Then one that is sent when there is room again.
+    let mut last = 0;
+    let mut received = 0;
+    let deadline = Instant::now() + LIMIT;
+    let mut is_over = false;
+    while !is_over {
+        assert!(Instant::now() < deadline, "{received} of {sent}");
+        one.transport.send([message(1_000_000)]);
+        while let Ok(event) = two.events.recv_timeout(Duration::from_millis(20)) {
+            let Event::Message(message) = event else { continue };
+            is_over |= message.index == 1_000_000;
+            assert!(message.index >= last, "{} behind {last}", message.index);
+            last = message.index;
+            received += u64::from(!is_over);
+        }
+    }
+    if received < sent {
+        one.wait(|event| matches!(event, Event::Unreachable(2)).then_some(()));
+    }
 }
 
 /// A request's first line, its headers and its body, and what the answer begins and ends with.
