@@ -7,6 +7,7 @@
 pub mod bolt_page;
 pub mod http2_frames;
 pub mod internal_request;
+pub mod peer_streams;
 pub mod raft_step;
 pub mod raftpb;
 pub mod snap;
