@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "tells of what is skipped")]
 
 mod client;
+mod cluster;
 mod crash;
 mod disk;
 mod process;
