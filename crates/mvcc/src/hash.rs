@@ -77,7 +77,13 @@ pub(crate) fn hash_kv(view: &View<'_>, revision: i64) -> Result<(KvHash, i64), E
         return Err(Error::Future);
     }
     let revision = if revision == 0 { view.current } else { revision };
-    let (any_kept, kept) = kept_until(view, revision, compact);
+    let (any_kept, mut kept) = kept_until(view, revision, compact);
+    if !any_kept {
+        // Members then hash all rows that they have, which must not depend on how far they are
+        // with removing those that the compaction does not keep.
+        // DIFF(etcd): there it does.
+        kept = kept_until(view, compact, compact).1;
+    }
     let mut kept = kept.into_iter().peekable();
     let mut hasher = Hasher::new(compact, revision);
     let mut failed = None;
@@ -85,7 +91,7 @@ pub(crate) fn hash_kv(view: &View<'_>, revision: i64) -> Result<(KvHash, i64), E
         // Rows come in the order of revisions, and so does `kept`.
         let is_kept = |rev| {
             while kept.next_if(|next| *next < rev).is_some() {}
-            !any_kept || kept.peek() == Some(&rev)
+            kept.peek() == Some(&rev)
         };
         match hasher.write(key, value, is_kept) {
             Ok(()) => ControlFlow::Continue(()),

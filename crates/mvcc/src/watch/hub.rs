@@ -179,7 +179,9 @@ impl Hub {
         if revision <= self.revision {
             return;
         }
-        self.revision = revision;
+        // Who was synced has heard of everything up to here, be it of nothing: a compaction up to
+        // here must not cancel it.
+        let heard = std::mem::replace(&mut self.revision, revision);
         let synced = |watcher: &Watcher| matches!(watcher.place, Place::Synced(_));
         let late: Vec<usize> = self
             .watchers
@@ -189,6 +191,8 @@ impl Hub {
             .collect();
         for watcher in late {
             self.leave_synced(watcher);
+            let known = &mut self.watchers[watcher];
+            known.min_revision = known.min_revision.max(heard + 1);
             self.fall_behind(watcher);
         }
     }
