@@ -47,6 +47,17 @@ pub enum ConfChangeError {
     OtherId(u64, u64),
 }
 
+/// Why a change is not even proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReconfigurationError {
+    /// After it there might be no quorum of members that have started.
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    /// Too many members are not connected.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
+}
+
 /// What a configuration change did, for the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipChange {
@@ -274,6 +285,48 @@ impl Cluster {
     pub fn is_ready_to_promote(&self) -> bool {
         let (voters, started) = self.count_voters(|_| true);
         started >= voters.div_ceil(2)
+    }
+
+    /// The checks that a member makes before it proposes a change, under
+    /// `--strict-reconfig-check`: no change may endanger the quorum. `is_active` says whether this
+    /// member has been connected to another for a while.
+    ///
+    /// # Errors
+    /// See [`ReconfigurationError`].
+    pub fn check_reconfiguration(
+        &self,
+        change: &ConfChange,
+        is_active: impl Fn(u64) -> bool,
+    ) -> Result<(), ReconfigurationError> {
+        let id = change.node_id;
+        let enough = |is_ready: bool| {
+            if is_ready { Ok(()) } else { Err(ReconfigurationError::NotEnoughStarted) }
+        };
+        let is_active = |id: u64| id == self.local_id || is_active(id);
+        match change.change_type {
+            ConfChangeType::AddNode if self.member(id).is_some() => {
+                enough(self.is_ready_to_promote())
+            }
+            ConfChangeType::AddNode => {
+                enough(self.is_ready_to_add_voter())?;
+                let healthy = self.voters().all(|member| is_active(member.id));
+                if healthy { Ok(()) } else { Err(ReconfigurationError::Unhealthy) }
+            }
+            ConfChangeType::RemoveNode if self.member(id).is_some_and(|m| !m.is_learner) => {
+                enough(self.is_ready_to_remove_voter(id))?;
+                if !is_active(id) {
+                    // It is down, and so no part of the active quorum.
+                    return Ok(());
+                }
+                let voters = self.voters().count();
+                let active = self.voters().filter(|member| is_active(member.id)).count();
+                if active.saturating_sub(1) < 1 + voters.saturating_sub(1) / 2 {
+                    return Err(ReconfigurationError::Unhealthy);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn count_voters(&self, counts: impl Fn(&Member) -> bool) -> (usize, usize) {

@@ -18,7 +18,10 @@ mod v2store;
 mod version;
 
 pub use alarm::Alarms;
-pub use cluster::{Cluster, ConfChangeError, Downgrade, MEMBERS_REMOVED_VALUE, MembershipChange};
+pub use cluster::{
+    Cluster, ConfChangeError, Downgrade, MEMBERS_REMOVED_VALUE, MembershipChange,
+    ReconfigurationError,
+};
 pub use initial::{InitialCluster, InitialError, parse_urls};
 pub use member::{
     Attributes, JsonError, Member, cluster_id, member_id, members_from_json, members_to_json,

@@ -1,7 +1,10 @@
 //! Changes of the membership, and what is refused.
 
 use backend::Backend;
-use cluster::{Attributes, Cluster, ConfChangeError, Member, MembershipChange, promote_context};
+use cluster::{
+    Attributes, Cluster, ConfChangeError, Member, MembershipChange, ReconfigurationError,
+    promote_context,
+};
 use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
@@ -245,4 +248,37 @@ fn random_change() -> impl Strategy<Value = ConfChange> {
         id.prop_map(remove),
         Just(change(ConfChangeType::AddNode, 1, "{}")),
     ]
+}
+
+#[test]
+fn a_change_that_endangers_the_quorum_is_not_proposed() {
+    use ReconfigurationError::{NotEnoughStarted, Unhealthy};
+    let (new, removed) = (ConfChangeType::AddNode, ConfChangeType::RemoveNode);
+    // Voters, how many of them have started, who is connected to member 1, the change of whom.
+    type Case<'a> = (u64, u64, &'a [u64], ConfChangeType, u64, Result<(), ReconfigurationError>);
+    let cases: [Case<'_>; 10] = [
+        (1, 1, &[], new, 7, Ok(())),
+        (3, 3, &[2, 3], new, 7, Ok(())),
+        (3, 3, &[2], new, 7, Err(Unhealthy)),
+        (2, 1, &[2], new, 7, Err(NotEnoughStarted)),
+        (1, 1, &[], removed, 1, Err(NotEnoughStarted)),
+        (3, 3, &[2, 3], removed, 3, Ok(())),
+        // Who is down is no part of the active quorum.
+        (3, 3, &[2], removed, 3, Ok(())),
+        (3, 3, &[2], removed, 2, Err(Unhealthy)),
+        (3, 1, &[2, 3], removed, 1, Err(NotEnoughStarted)),
+        // The learner is promoted, or goes.
+        (3, 3, &[], new, 9, Ok(())),
+    ];
+    for (voters, started, active, change_type, id, expected) in cases {
+        let mut backend = backend();
+        let mut all: Vec<Member> =
+            (1..=voters).map(|id| member(id, if id <= started { "n" } else { "" })).collect();
+        all.push(learner(9));
+        let mut cluster = cluster_of(&all, &mut backend);
+        cluster.set_ids(1, 1);
+        let change = ConfChange { change_type, node_id: id, ..ConfChange::default() };
+        let found = cluster.check_reconfiguration(&change, |id| active.contains(&id));
+        assert_eq!(found, expected, "{change_type:?} {id} of {voters}, {started} started");
+    }
 }
