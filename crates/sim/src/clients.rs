@@ -229,6 +229,8 @@ impl World {
             && self.clients.rng.chance(500_000)
         {
             op = Op::Put(self.clients.rng.below(self.plan.keys), self.clients.number());
+            let members = self.members();
+            running.retain(|site| members.contains(site));
             let served = |site: &usize| self.clients.served.get(site) > Some(&healed);
             if !running.iter().all(served) {
                 running.retain(|site| !served(site));

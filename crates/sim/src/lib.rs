@@ -19,6 +19,7 @@
 
 pub mod check;
 pub mod clients;
+pub mod membership;
 pub mod nemesis;
 pub mod net;
 pub mod observer;

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use env::Operation;
 use replica::Event;
 
+use crate::membership::Change;
 use crate::plan::{MS, SECOND};
 use crate::world::{Action, World};
 
@@ -47,6 +48,8 @@ pub enum Fault {
     Stop,
     /// The database is rewritten.
     Defragment,
+    /// The members change.
+    Members(Change),
 }
 
 /// All faults with their names.
@@ -69,6 +72,11 @@ pub const KINDS: &[(Fault, &str)] = &[
     (Fault::Transfer, "leader transfer"),
     (Fault::Stop, "graceful stop"),
     (Fault::Defragment, "defragmentation"),
+    (Fault::Members(Change::AddLearner), "learner added"),
+    (Fault::Members(Change::AddVoter), "voter added"),
+    (Fault::Members(Change::Promote), "learner promoted"),
+    (Fault::Members(Change::Remove), "member removed"),
+    (Fault::Members(Change::Update), "member updated"),
 ];
 
 /// The end of a fault.
@@ -108,7 +116,7 @@ impl World {
         if self.strike(fault, site) {
             self.count_fault(name);
             self.trace.say(self.now, || format!("fault: {name} (m{site})"));
-            self.trace.add(self.now, &[6, fault as u64, site as u64]);
+            self.trace.add(self.now, &[6, hit.unwrap_or(0) as u64, site as u64]);
         }
     }
 
@@ -186,6 +194,7 @@ impl World {
                 }
                 self.schedule(site);
             }
+            Fault::Members(change) => return self.change_members(change, site),
             _ => return false,
         }
         true

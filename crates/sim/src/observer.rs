@@ -40,7 +40,7 @@ pub struct Observer {
     logged: BTreeMap<(u64, u64), u32>,
     leaders: BTreeMap<u64, u64>,
     /// Checksums of the whole state, by index.
-    states: BTreeMap<u64, u32>,
+    states: BTreeMap<u64, Vec<u32>>,
     /// The changes of each revision.
     revisions: BTreeMap<i64, Vec<Change>>,
     /// Per key: revision and value, `None` for deleted.
@@ -124,6 +124,10 @@ impl Observer {
 
     /// A member has applied entries.
     pub fn applied(&mut self, applier: &Applier, entries: &[Entry]) {
+        if entries.last().is_none_or(|last| last.index != applier.applied_index()) {
+            // They wait until a snapshot is installed.
+            return;
+        }
         let before = self.applied;
         for entry in entries.iter().filter(|entry| entry.index > before) {
             self.note_revocation(entry);
@@ -131,12 +135,16 @@ impl Observer {
         let index = applier.applied_index();
         self.applied = self.applied.max(index);
         if index.is_multiple_of(STATE_CHECK_INTERVAL) {
-            let sum = state_checksum(applier);
-            let known = *self.states.entry(index).or_insert(sum);
+            let sum = state_checksums(applier);
+            let known = self.states.entry(index).or_insert_with(|| sum.clone());
             self.states_compared += 1;
-            if known != sum {
+            if *known != sum {
                 let id = applier.cluster().local_id();
-                self.violation(format!("{id:x} has another state than others at index {index}"));
+                let differ = known.iter().zip(&sum).map(|(known, sum)| known != sum);
+                let differ: Vec<bool> = differ.collect();
+                self.violation(format!(
+                    "{id:x} has another state than others at index {index}, in {differ:?} of store, compact revision, revision, leases, members, removed, cluster, alarms, configuration"
+                ));
             }
         }
     }
@@ -207,32 +215,29 @@ impl Observer {
     }
 }
 
-/// A checksum over everything that is replicated.
+/// Checksums over the parts of everything that is replicated.
 ///
 /// # Panics
 /// If the state can't be read.
-fn state_checksum(applier: &Applier) -> u32 {
+fn state_checksums(applier: &Applier) -> Vec<u32> {
     let reader = applier.reader();
     let (hash, _) = reader.hash_kv(0).expect("the store can be hashed");
-    let mut sum = hash.hash;
-    let mut add = |bytes: &[u8]| {
-        sum = crc32c::crc32c_append(sum, &(bytes.len() as u64).to_le_bytes());
-        sum = crc32c::crc32c_append(sum, bytes);
-    };
-    add(&hash.compact_revision.to_le_bytes());
-    add(&hash.revision.to_le_bytes());
+    let mut sums = vec![hash.hash, hash.compact_revision as u32, hash.revision as u32];
     let rows = applier.backend().reader();
     let buckets =
         [Bucket::Lease, Bucket::Members, Bucket::MembersRemoved, Bucket::Cluster, Bucket::Alarm];
     for bucket in buckets {
+        let mut sum = 0;
         let scanned = rows.scan(bucket, &[], &[], 0, |key, value| {
-            add(key);
-            add(value);
+            sum = crc32c::crc32c_append(sum, &(key.len() as u64).to_le_bytes());
+            sum = crc32c::crc32c_append(sum, key);
+            sum = crc32c::crc32c_append(sum, value);
             ControlFlow::Continue(())
         });
         scanned.expect("the backend can be read");
+        sums.push(sum);
     }
     let conf_state = rows.get(Bucket::Meta, cluster::CONF_STATE_KEY);
-    add(&conf_state.expect("the backend can be read").unwrap_or_default());
-    sum
+    sums.push(crc32c::crc32c(&conf_state.expect("the backend can be read").unwrap_or_default()));
+    sums
 }

@@ -114,11 +114,13 @@ impl World {
         self.heal();
         let healed = self.now;
         self.step_until(healed + PROGRESS_WITHIN, "serve all clients", |world| {
-            world.running().len() == world.sites.iter().filter(|site| !site.is_gone).count()
-                && world
-                    .running()
-                    .iter()
-                    .all(|site| world.clients.served.get(site).is_some_and(|begin| *begin > healed))
+            let members = world.members();
+            !members.is_empty()
+                && members.iter().all(|site| {
+                    world.sites[*site].process.is_some()
+                        && (!world.is_voter(*site)
+                            || world.clients.served.get(site).is_some_and(|at| *at > healed))
+                })
         });
         self.clients.is_working = false;
         let stopped = self.now;
@@ -169,7 +171,7 @@ impl World {
     fn is_quiet(&self) -> bool {
         let committed = self.observer.committed_index();
         let revision = self.observer.revision();
-        let members = self.running();
+        let members = self.members();
         let agree = members.iter().all(|site| {
             self.sites[*site].process.as_ref().is_some_and(|process| {
                 process.applier.applied_index() == committed
@@ -203,9 +205,13 @@ impl World {
         for (key, calls) in self.clients.histories() {
             match linear::is_linearizable(&calls) {
                 Ok(true) => {}
-                Ok(false) => self
-                    .observer
-                    .violation(format!("the history of key {key} is not linearizable: {calls:?}")),
+                Ok(false) => {
+                    let calls = linear::shortest(&calls);
+                    let last = &calls[calls.len().saturating_sub(12)..];
+                    self.observer.violation(format!(
+                        "the history of key {key} is not linearizable; its last calls: {last:?}"
+                    ));
+                }
                 Err(linear::TooHard) => too_hard += 1,
             }
         }

@@ -119,6 +119,12 @@ impl World {
         if running.is_empty() {
             return;
         }
+        let members: Vec<usize> = self.members();
+        let running: Vec<usize> =
+            running.into_iter().filter(|site| self.is_hostile || members.contains(site)).collect();
+        if running.is_empty() {
+            return;
+        }
         let watchers = &mut self.watchers;
         let site = *watchers.rng.pick(&running);
         let stream = watchers.next_stream;
@@ -149,6 +155,7 @@ impl World {
     fn tend_stream(&mut self, number: usize, site: usize, stream: u64) {
         let now = self.now;
         let hostile = self.is_hostile;
+        let is_member = hostile || self.members().contains(&site);
         let watchers = &mut self.watchers;
         let watcher = &mut watchers.list[number];
         if hostile && watchers.rng.chance(5_000) {
@@ -162,7 +169,8 @@ impl World {
         if watchers.rng.chance(100_000) || !hostile {
             process.watch(Command::Progress { stream });
         }
-        if hostile && watchers.rng.chance(10_000) {
+        let is_lonely = !hostile && !is_member;
+        if is_lonely || (hostile && watchers.rng.chance(10_000)) {
             process.watch(Command::Close { stream });
             watcher.stream = None;
         }

@@ -334,7 +334,9 @@ impl World {
         let arrivals = to.map(|to| (to, self.net.send(from, to, self.now)));
         match arrivals {
             Some((to, [Some(first), second])) => {
-                let copies = [Some(first), second.filter(|_| body.is_none())];
+                // A proposal that comes twice is two: the transport must not double it.
+                let is_once = body.is_some() || message.msg_type == raft::MessageType::Prop;
+                let copies = [Some(first), second.filter(|_| !is_once)];
                 for at in copies.into_iter().flatten() {
                     let message = Box::new(message.clone());
                     let delay = at - self.now;
@@ -372,6 +374,9 @@ impl World {
             }
         }
         self.trace.add(self.now, &[3, from as u64, to as u64, message.msg_type as u64]);
+        if self.knows_as_removed(to, from) && self.sites[from].process.is_some() {
+            return self.died(from, &Death::Removed);
+        }
         let Some(body) = body else {
             // As bytes, as on the wire.
             let decoded = Message::decode(message.encode_to_vec().into());

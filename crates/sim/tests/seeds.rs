@@ -17,10 +17,11 @@ fn some_seeds_have_no_violation() {
 
 /// The number of the seed, and what it found. The plan of a seed changes with the code of the
 /// simulator, so what a fix needs to be kept is a test beside it; these are run all the same.
-const FOUND: &[(u64, &str)] = &[(
-    134,
-    "a restart trusted records that were written but not synced before the process was killed",
-)];
+const FOUND: &[(u64, &str)] = &[
+    (134, "a restart trusted records that were written but not synced when the process was killed"),
+    (1230, "HashKV depended on how far a compaction was when no key was alive"),
+    (1309, "a synced watcher was canceled for a compaction up to what it had heard of"),
+];
 
 #[test]
 fn seeds_that_found_something_find_nothing_more() {

@@ -54,7 +54,8 @@ impl Call {
     fn found(&self) -> Option<Value> {
         match self.did {
             Did::Read(found) | Did::Swap(_, _, Some(Err(found))) => Some(found),
-            Did::Swap(expected, _, Some(Ok(()))) => Some(expected),
+            // Without an answer it may have found that; then it matters who wrote it.
+            Did::Swap(expected, _, Some(Ok(())) | None) => Some(expected),
             _ => None,
         }
     }
@@ -87,6 +88,32 @@ pub fn is_linearizable(calls: &[Call]) -> Result<bool, TooHard> {
         .collect();
     calls.sort_by_key(|call| (call.begin, call.end));
     Search { calls: &calls, visited: BTreeSet::new(), steps: 0 }.run()
+}
+
+/// The calls that had ended when a history ceased to be linearizable, and those that were open then.
+#[must_use]
+pub fn shortest(calls: &[Call]) -> Vec<Call> {
+    let mut ends: Vec<u64> = calls.iter().map(|call| call.end).collect();
+    ends.sort_unstable();
+    for end in ends {
+        let until = calls.iter().filter(|call| call.begin <= end);
+        let until = until.map(|call| Call {
+            end: if call.end <= end { call.end } else { u64::MAX },
+            did: match call.did {
+                Did::Swap(old, new, _) if call.end > end => Did::Swap(old, new, None),
+                did => did,
+            },
+            ..*call
+        });
+        // A read that has not ended says nothing.
+        let until = until.filter(|call| !(call.is_open() && matches!(call.did, Did::Read(_))));
+        let mut until: Vec<Call> = until.collect();
+        until.sort_by_key(|call| (call.end, call.begin));
+        if is_linearizable(&until) == Ok(false) {
+            return until;
+        }
+    }
+    calls.to_vec()
 }
 
 struct Search<'a> {
@@ -208,6 +235,8 @@ mod tests {
             "0 1 w1\n2 - c1?2\n3 4 r1\n5 6 r2",
             "0 1 w1\n2 3 w-\n4 5 r-\n6 7 c->3\n8 9 r3",
             "0 1 w1\n2 9 w2\n3 4 r1\n5 6 r2\n7 8 r2",
+            // Only a swap without an answer tells that the write has happened.
+            "0 1 w1\n2 - w2\n3 - c2?3\n5 6 r3",
         ] {
             assert!(verdict(good), "{good}");
         }

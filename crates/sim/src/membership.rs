@@ -1,0 +1,165 @@
+//! Members come and go while everything else happens.
+
+use bytes::Bytes;
+use cluster::{Member, member_id, promote_context};
+use raft::{ConfChange, ConfChangeType};
+use replica::{ConfProposal, Event};
+
+use crate::plan::{MS, SECOND};
+use crate::process::Identity;
+use crate::world::{Action, Site, World};
+
+/// The most places, those of removed members included.
+const SITES_MAX: usize = 9;
+
+/// A change of the members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new member without a vote.
+    AddLearner,
+    /// A new member with a vote.
+    AddVoter,
+    /// A learner gets its vote.
+    Promote,
+    /// A member goes.
+    Remove,
+    /// A member has a new URL.
+    Update,
+}
+
+impl World {
+    /// Asks member `site` for a change, if that makes sense. Whether it did.
+    pub fn change_members(&mut self, change: Change, site: usize) -> bool {
+        let Some(process) = &self.sites[site].process else { return false };
+        let cluster = process.applier.cluster();
+        let ids: Vec<u64> = cluster.members().map(|member| member.id).collect();
+        let learners: Vec<u64> =
+            cluster.members().filter(|member| member.is_learner).map(|member| member.id).collect();
+        if ids.is_empty() {
+            return false;
+        }
+        let (change_type, node_id, context) = match change {
+            Change::AddLearner | Change::AddVoter => {
+                if self.sites.len() >= SITES_MAX {
+                    return false;
+                }
+                return self.add_member(change, site);
+            }
+            Change::Promote if learners.is_empty() => return false,
+            Change::Promote => {
+                let id = *self.rng.pick(&learners);
+                (ConfChangeType::AddNode, id, promote_context(id))
+            }
+            Change::Remove => (ConfChangeType::RemoveNode, *self.rng.pick(&ids), Bytes::new()),
+            Change::Update => {
+                let id = *self.rng.pick(&ids);
+                let url = format!("http://u{}:2380", self.rng.below(1000));
+                let member = Member { id, peer_urls: vec![url], ..Member::default() };
+                (ConfChangeType::UpdateNode, id, Bytes::from(member.to_json()))
+            }
+        };
+        self.propose_change(site, change_type, node_id, context)
+    }
+
+    fn add_member(&mut self, change: Change, site: usize) -> bool {
+        let number = self.sites.len();
+        let name = format!("m{number}");
+        let peer_urls = vec![format!("http://{name}:2380")];
+        let id = member_id(&peer_urls, &self.now.to_string());
+        let is_learner = change == Change::AddLearner;
+        let member = Member { id, peer_urls, is_learner, ..Member::default() };
+        let change_type = match is_learner {
+            true => ConfChangeType::AddLearnerNode,
+            false => ConfChangeType::AddNode,
+        };
+        let context = Bytes::from(member.to_json());
+        if !self.propose_change(site, change_type, id, context) {
+            return false;
+        }
+        let cluster_id = self.sites[0].identity.metadata.cluster_id;
+        self.sites.push(Site::new(Identity {
+            name,
+            metadata: wal::Metadata { node_id: id, cluster_id },
+            founders: Vec::new(),
+        }));
+        self.draw_clock(number);
+        // Its operator starts it whether he knows that it was added or not.
+        let delay = self.rng.between(50 * MS, 3 * SECOND);
+        self.after(delay, Action::Boot(number));
+        true
+    }
+
+    /// Checks as etcd does before it proposes, then proposes.
+    fn propose_change(
+        &mut self,
+        site: usize,
+        change_type: ConfChangeType,
+        node_id: u64,
+        context: Bytes,
+    ) -> bool {
+        let id = self.change_id(site);
+        let is_promotion = context.windows(9).any(|part| part == b"isPromote");
+        let change = ConfChange { change_type, node_id, context, id };
+        let active: Vec<u64> = (0..self.sites.len())
+            .filter(|other| {
+                self.sites[*other].process.is_some()
+                    && self.sites[*other].paused_until <= self.now
+                    && self.net.is_open(site, *other)
+                    && self.net.is_open(*other, site)
+            })
+            .map(|other| self.sites[other].identity.metadata.node_id)
+            .collect();
+        let Some(process) = &mut self.sites[site].process else { return false };
+        let is_active = |id: u64| active.contains(&id);
+        if process.applier.cluster().check_reconfiguration(&change, is_active).is_err() {
+            return false;
+        }
+        self.trace.say(self.now, || format!("m{site} is asked for {change:?}"));
+        let needs_ready_learner = is_promotion;
+        process.send(Event::ProposeConfChange(ConfProposal { change, needs_ready_learner }));
+        self.schedule(site);
+        true
+    }
+
+    fn change_id(&mut self, site: usize) -> u64 {
+        let member = self.sites[site].identity.metadata.node_id & 0xffff;
+        // A core of its own, so that no call of a client has this id.
+        (member << 48) | (1 << 44) | self.rng.below(1 << 40)
+    }
+
+    /// The sites whose members are in the cluster, as the member with the longest history knows it.
+    #[must_use]
+    pub fn members(&self) -> Vec<usize> {
+        let applier = self
+            .sites
+            .iter()
+            .filter_map(|site| site.process.as_ref())
+            .map(|process| &process.applier)
+            .max_by_key(|applier| applier.applied_index());
+        let Some(applier) = applier else { return Vec::new() };
+        (0..self.sites.len())
+            .filter(|site| {
+                let id = self.sites[*site].identity.metadata.node_id;
+                applier.cluster().member(id).is_some()
+            })
+            .collect()
+    }
+
+    /// Whether a member has a vote, as far as it knows.
+    #[must_use]
+    pub fn is_voter(&self, site: usize) -> bool {
+        let process = self.sites[site].process.as_ref();
+        process.is_some_and(|process| {
+            let member = process.applier.cluster().member(process.id);
+            member.is_some_and(|member| !member.is_learner)
+        })
+    }
+
+    /// Whether the receiver of a message knows its sender to be removed, and so tells it.
+    #[must_use]
+    pub fn knows_as_removed(&self, receiver: usize, sender: usize) -> bool {
+        let id = self.sites[sender].identity.metadata.node_id;
+        let process = self.sites[receiver].process.as_ref();
+        process.is_some_and(|process| process.applier.cluster().is_removed(id))
+    }
+}
