@@ -4,6 +4,8 @@
 
 mod bench;
 mod bench_raft;
+mod cluster;
+mod cluster_call;
 mod conformance;
 mod mutants;
 mod peers;
@@ -19,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy                rules of this repository that neither rustc nor clippy knows
   conformance [...]   the official clients, tools and files of etcd against ours
   peers               a member of ours in a cluster with etcd: streams, snapshots and leadership both ways
+  cluster [--learner] three members on this machine, those of Procfile, and a learner beside them
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
   bench-raft [...]    our raft, Go's and the crate raft 0.7 at the same work
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         "tidy" => tidy(),
         "conformance" => conformance::run(rest).map(|outcome| outcome.success()),
         "peers" => peers::run().map(|outcome| outcome.success()),
+        "cluster" => cluster::run(&root(), rest),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
         "bench-raft" => bench_raft::run(rest),
