@@ -1,0 +1,202 @@
+//! What members of a cluster owe each other: a follower and a leader, fed by hand.
+
+use bytes::Bytes;
+use raft::{
+    ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message, MessageType,
+    Snapshot, SnapshotMetadata,
+};
+use replica::{Boot, ConfProposal, Effect, Event, Options, Persist, Replica};
+
+fn options(id: u64, seed: u64) -> Options {
+    Options { id, election_ticks: 10, pre_vote: false, catchup_entries: 5, seed, log_level: None }
+}
+
+/// A member of three that has one entry of term 1, committed and applied.
+fn member(id: u64, seed: u64) -> Replica {
+    let entry = Entry { term: 1, index: 1, ..Entry::default() };
+    let boot = Boot::Restart {
+        hard_state: HardState { term: 1, vote: 0, commit: 1 },
+        before_first: (0, 0),
+        entries: vec![entry],
+        conf_state: ConfState::from_voters(vec![1, 2, 3]),
+        applied: 1,
+    };
+    Replica::new(options(id, seed), boot).expect("a member")
+}
+
+fn step(replica: &mut Replica, event: Event) -> Vec<Effect> {
+    let mut out = Vec::new();
+    replica.handle(event, &mut out);
+    replica.flush(&mut out);
+    out
+}
+
+fn persists(effects: Vec<Effect>) -> Vec<Persist> {
+    let persist = |effect| if let Effect::Persist(persist) = effect { Some(persist) } else { None };
+    effects.into_iter().filter_map(persist).collect()
+}
+
+/// Lets the disk do all that it is asked for; the effects that are no writes.
+fn settle(replica: &mut Replica, effects: Vec<Effect>) -> Vec<Effect> {
+    let mut rest = Vec::new();
+    let mut waiting = std::collections::VecDeque::from(effects);
+    while let Some(effect) = waiting.pop_front() {
+        match effect {
+            Effect::Persist(persist) => {
+                waiting.extend(step(replica, Event::Persisted(persist.responses)));
+            }
+            other => rest.push(other),
+        }
+    }
+    rest
+}
+
+fn from(id: u64, msg_type: MessageType, term: u64) -> Message {
+    Message { from: id, to: 1, msg_type, term, ..Message::default() }
+}
+
+/// Member 1, elected by member 2, in term 2.
+fn leader(seed: u64) -> Replica {
+    let mut replica = member(1, seed);
+    for _ in 0..20 {
+        let effects = step(&mut replica, Event::Tick);
+        settle(&mut replica, effects);
+    }
+    let vote = from(2, MessageType::VoteResp, 2);
+    let effects = step(&mut replica, Event::Peer(vote));
+    let effects = settle(&mut replica, effects);
+    let leads = |effect: &Effect| matches!(effect, Effect::Role { term: 2, leader: 1, .. });
+    assert!(effects.iter().any(leads), "{effects:?}");
+    replica
+}
+
+fn append(index: u64, term: u64, commit: u64) -> Message {
+    let entries = vec![Entry { term, index: index + 1, ..Entry::default() }];
+    let app = from(2, MessageType::App, term);
+    Message { index, log_term: 1, commit, entries, ..app }
+}
+
+#[test]
+fn a_follower_answers_its_leader_when_the_entry_is_on_disk() {
+    let mut follower = member(1, 7);
+    let effects = step(&mut follower, Event::Peer(append(1, 2, 1)));
+    let sends = |effect: &Effect| matches!(effect, Effect::Send(_));
+    assert!(!effects.iter().any(sends), "{effects:?}");
+    let sent = settle(&mut follower, effects);
+    let answers = |effect: &Effect| matches!(effect, Effect::Send(m) if m.msg_type == MessageType::AppResp && m.to == 2 && m.index == 2);
+    assert!(sent.iter().any(answers), "{sent:?}");
+}
+
+#[test]
+fn what_a_leader_proposes_as_such_dies_with_its_term() {
+    let mut replica = leader(7);
+    let data = vec![Bytes::from_static(b"revoke")];
+    let event = |term| Event::ProposeAsLeader { term, data: data.clone() };
+    assert!(persists(step(&mut replica, event(1))).is_empty(), "an earlier term");
+    let written = persists(step(&mut replica, event(2)));
+    assert!(written.iter().any(|persist| persist.entries.iter().any(|e| e.data == "revoke")));
+    // Another leads: nothing is written, and nothing is forwarded to it.
+    let heartbeat = from(2, MessageType::Heartbeat, 3);
+    let effects = step(&mut replica, Event::Peer(heartbeat));
+    settle(&mut replica, effects);
+    for term in [2, 3] {
+        let effects = step(&mut replica, event(term));
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+}
+
+#[test]
+fn contexts_of_reads_are_of_one_member_and_one_start() {
+    let context = |id, seed| {
+        let mut follower = member(id, seed);
+        let heartbeat = Message { to: id, ..from(2, MessageType::Heartbeat, 2) };
+        let effects = step(&mut follower, Event::Peer(heartbeat));
+        settle(&mut follower, effects);
+        let effects = step(&mut follower, Event::Read { id: 1 });
+        let context = effects.into_iter().find_map(|effect| match effect {
+            Effect::Send(m) if m.msg_type == MessageType::ReadIndex => {
+                m.entries.first().map(|entry| entry.data.clone())
+            }
+            _ => None,
+        });
+        context.expect("the leader is asked")
+    };
+    assert_eq!(context(1, 7), context(1, 7));
+    assert_ne!(context(1, 7), context(1, 1000), "another start");
+    assert_ne!(context(1, 7), context(3, 7), "another member");
+}
+
+/// Entry 2 adds member 4, and is handed to apply. Before apply is done with it, the leader's
+/// snapshot at 9 arrives, by which member 4 is gone again.
+#[test]
+fn a_change_that_a_snapshot_has_overtaken_is_left_out() {
+    let mut follower = member(1, 7);
+    let change =
+        ConfChange { change_type: ConfChangeType::AddNode, node_id: 4, ..ConfChange::default() };
+    let mut app = append(1, 2, 2);
+    app.entries[0].entry_type = EntryType::ConfChange;
+    app.entries[0].data = change.encode_to_vec().into();
+    let effects = step(&mut follower, Event::Peer(app));
+    let effects = settle(&mut follower, effects);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Apply(_))), "{effects:?}");
+
+    let metadata =
+        SnapshotMetadata { conf_state: ConfState::from_voters(vec![1, 2, 3]), index: 9, term: 2 };
+    let snapshot = Snapshot { metadata, ..Snapshot::default() };
+    let message = Message { snapshot: Some(Box::new(snapshot)), ..from(2, MessageType::Snap, 2) };
+    let effects = step(&mut follower, Event::Peer(message));
+    let installs = |effect: &Effect| matches!(effect, Effect::Install(_));
+    assert!(!effects.iter().any(installs), "not before it is recorded: {effects:?}");
+    let effects = settle(&mut follower, effects);
+    assert!(effects.iter().any(installs), "{effects:?}");
+
+    let conf_changes = vec![(2, change.to_v2())];
+    let applied = Event::Applied { index: 2, conf_changes, snapshot: None };
+    let effects = step(&mut follower, applied);
+    settle(&mut follower, effects);
+    let state = follower.describe();
+    assert!(!state.contains("[4 "), "member 4 is back: {state}");
+}
+
+#[test]
+fn a_snapshot_is_written_alone() {
+    let persist = |snapshot: Option<Snapshot>, index| Persist {
+        snapshot,
+        entries: vec![Entry { term: 1, index, ..Entry::default() }],
+        must_sync: true,
+        ..Persist::default()
+    };
+    let mut first = persist(None, 1);
+    assert!(first.merge(persist(None, 2)).is_none());
+    assert_eq!(first.entries.len(), 2);
+    assert!(first.merge(persist(Some(Snapshot::default()), 3)).is_some());
+    let mut snapshot = persist(Some(Snapshot::default()), 3);
+    assert!(snapshot.merge(persist(None, 4)).is_some());
+}
+
+#[test]
+fn only_a_leader_promotes_and_only_who_is_ready() {
+    let change = |node_id| ConfChange {
+        change_type: ConfChangeType::AddNode,
+        node_id,
+        id: 77,
+        ..ConfChange::default()
+    };
+    let promote = |node_id| {
+        let change = change(node_id);
+        Event::ProposeConfChange(ConfProposal { change, needs_ready_learner: true })
+    };
+    let refusal = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Refused(ids, error) => Some((ids, error)),
+            _ => None,
+        })
+    };
+    let mut follower = member(1, 7);
+    assert_eq!(refusal(step(&mut follower, promote(3))), Some((vec![77], api::Error::NoLeader)));
+    let mut replica = leader(7);
+    let refused = refusal(step(&mut replica, promote(3)));
+    assert_eq!(refused, Some((vec![77], api::Error::MemberNotLearner)));
+    let refused = refusal(step(&mut replica, promote(9)));
+    assert_eq!(refused, Some((vec![77], api::Error::MemberNotFound)));
+}
