@@ -59,6 +59,9 @@ pub enum Event {
     Peer(raft::Message),
     /// A message to this member could not be sent.
     Unreachable(u64),
+    /// This member's process has ended: nothing that it has begun goes on. If it led, the others elect
+    /// another at once, by pre-votes, which harm nobody should it be alive after all.
+    Gone(u64),
     /// Sending the snapshot of an [`Effect::SendSnapshot`] has ended.
     SnapshotSent {
         /// To whom it went.

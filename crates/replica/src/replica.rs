@@ -1,6 +1,7 @@
 //! Raft's owner: what raft asks for becomes effects, what was done comes back as events.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 use raft::{
@@ -28,6 +29,9 @@ const UNCOMMITTED_BYTES_MAX: u64 = 1 << 30;
 
 /// The part of the leader's log that a learner must have to get its vote, as in etcd.
 const READY_LEARNER: f64 = 0.9;
+
+/// How many ticks a voter tries to lead at once when the leader is gone, before the next one may.
+const CANDIDACY_TICKS: u32 = 2;
 
 /// How a [`Replica`] behaves.
 #[derive(Clone, Debug)]
@@ -119,6 +123,8 @@ pub struct Replica {
     snapshots_in_flight: usize,
     role: (u64, u64),
     committed: u64,
+    /// The ticks after which to try to lead, since the leader is gone.
+    candidacy: Option<Range<u32>>,
     is_stopping: bool,
 }
 
@@ -169,6 +175,7 @@ impl Replica {
             snapshots_in_flight: 0,
             role: (0, 0),
             committed: 0,
+            candidacy: None,
             is_stopping: false,
         };
         replica.campaign_alone();
@@ -218,6 +225,7 @@ impl Replica {
             Event::Tick => {
                 self.node.tick();
                 self.reads.tick();
+                self.try_to_lead();
             }
             Event::Propose(proposals) => self.hold(proposals, out),
             Event::Read { id } => self.reads.ask(id),
@@ -234,6 +242,7 @@ impl Replica {
                 }
             }
             Event::Unreachable(id) => self.node.report_unreachable(id),
+            Event::Gone(id) => self.gone(id),
             Event::SnapshotSent { to, status } => {
                 self.snapshots_in_flight = self.snapshots_in_flight.saturating_sub(1);
                 self.node.report_snapshot(to, status);
@@ -245,6 +254,45 @@ impl Replica {
                 refuse(held, api::Error::Stopped, out);
                 self.hand_over();
             }
+        }
+    }
+
+    /// The voters that are left try in the order of their ids, each for some ticks: those who try at
+    /// once would split the votes, and those who have not noticed yet don't give theirs.
+    fn gone(&mut self, id: u64) {
+        let status = self.node.basic_status();
+        if status.soft_state.lead != id || id == status.id || !self.options.pre_vote {
+            return;
+        }
+        let (mut is_voter, mut before) = (false, 0);
+        self.node.with_progress(|other, progress| {
+            if progress.is_learner || other == id {
+                return;
+            }
+            is_voter |= other == status.id;
+            before += u32::from(other < status.id);
+        });
+        // It is not the leader, and only the leader can't forget.
+        let _ = self.node.forget_leader();
+        if is_voter {
+            let first = before * CANDIDACY_TICKS;
+            self.candidacy = Some(first..first + CANDIDACY_TICKS);
+            self.try_to_lead();
+        }
+    }
+
+    fn try_to_lead(&mut self) {
+        let Some(candidacy) = &mut self.candidacy else { return };
+        let is_over = candidacy.end == 0 || self.node.basic_status().soft_state.lead != 0;
+        if is_over {
+            self.candidacy = None;
+            return;
+        }
+        let is_due = candidacy.start == 0;
+        *candidacy = candidacy.start.saturating_sub(1)..candidacy.end - 1;
+        if is_due {
+            // Who may not lead now is told so by raft.
+            let _ = self.node.campaign();
         }
     }
 

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use raft::{ConfChange, ConfState, Entry, EntryType, HardState, Message, Peer};
+use raft::{ConfChange, ConfState, Entry, EntryType, HardState, Message, MessageType, Peer};
 use replica::{Boot, Effect, Event, Options, Proposal, Replica};
 
 #[derive(Default)]
@@ -93,6 +93,12 @@ impl Member {
             "read" => Event::Read { id: arguments[0].parse().expect("id") },
             "persist" => Event::Persisted(self.persisting.pop_front()?),
             "apply" => self.finish_apply(arguments)?,
+            "gone" => Event::Gone(arguments[0].parse().expect("id")),
+            "heartbeat" => {
+                let [from, term] = [0, 1].map(|at| arguments[at].parse().expect("a number"));
+                let msg_type = MessageType::Heartbeat;
+                Event::Peer(Message { msg_type, from, to: 1, term, ..Message::default() })
+            }
             "stop" => Event::Stop,
             other => panic!("unknown command {other}"),
         })

@@ -26,7 +26,7 @@ impl Owner for Peers {
             transport::Event::Message(message) => Event::Peer(message),
             transport::Event::Unreachable(id) => Event::Unreachable(id),
             transport::Event::Snapshot { to, status } => Event::SnapshotSent { to, status },
-            transport::Event::Gone(_) => return None,
+            transport::Event::Gone(id) => Event::Gone(id),
             transport::Event::Removed => {
                 self.notices.removed();
                 return None;
@@ -42,6 +42,7 @@ impl Owner for Peers {
             Err(TrySendError::Full(Event::SnapshotSent { to, status })) => {
                 Some(transport::Event::Snapshot { to, status })
             }
+            Err(TrySendError::Full(Event::Gone(id))) => Some(transport::Event::Gone(id)),
             // It is taken, or the member is stopping.
             _ => None,
         }

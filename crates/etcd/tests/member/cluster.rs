@@ -223,6 +223,21 @@ fn a_leader_that_stops_hands_over() {
 }
 
 #[test]
+fn nobody_waits_for_a_leader_that_is_gone() {
+    let mut cluster = Cluster::start("gone", 3, &["--election-timeout=10000"]);
+    for round in 0..2 {
+        let leader = cluster.leader();
+        let begun = Instant::now();
+        drop(cluster.take(leader).kill());
+        let next = cluster.leader();
+        cluster.put(next, &format!("k{round}"));
+        assert!(begun.elapsed() < Duration::from_secs(5), "an election timeout is longer");
+        cluster.run(leader, 3);
+    }
+    assert_eq!(cluster.agree(), 2);
+}
+
+#[test]
 fn leadership_moves() {
     let cluster = Cluster::start("move", 3, &[]);
     let (leader, follower) = (cluster.leader(), cluster.follower());
