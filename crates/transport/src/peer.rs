@@ -91,8 +91,8 @@ impl Peer {
             .drain(..)
             .chain(self.probes.lock().drain(..))
             .for_each(|task| task.abort());
-        self.appends.cut();
-        self.messages.cut();
+        self.appends.finish();
+        self.messages.finish();
         *self.pipeline.lock() = None;
         self.status.forget();
         info!("remote-peer-id" = hex(self.id), "stopped remote peer");

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use raft::{Message, MessageType, SnapshotStatus};
 use tokio::sync::{Mutex, mpsc};
-use tracing::error;
+use tracing::{error, info};
 
 use crate::Config;
 use crate::body::OutBody;
@@ -67,6 +67,11 @@ impl Pipeline {
             let worker = Arc::clone(&pipeline).work(Arc::clone(&messages));
             pipeline.shared.handle.spawn(worker);
         }
+        info!(
+            "local-member-id" = hex(pipeline.shared.config.id),
+            "remote-peer-id" = hex(pipeline.to),
+            "started HTTP pipelining with remote peer"
+        );
         sender
     }
 

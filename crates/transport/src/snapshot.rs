@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use hyper::body::Incoming;
+use prometheus::IntGauge;
 use raft::{Message, MessageType, SnapshotStatus};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
@@ -95,6 +96,22 @@ impl std::fmt::Debug for OutSnapshot {
     }
 }
 
+/// A transfer counts until it ends, and also when its task does before.
+struct InFlight(IntGauge);
+
+impl InFlight {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 fn index_of(message: &Message) -> u64 {
     message.snapshot.as_ref().map_or(0, |snapshot| snapshot.metadata.index)
 }
@@ -114,10 +131,9 @@ pub(crate) async fn send(peer: Arc<Peer>, snapshot: OutSnapshot) {
         "sending database snapshot"
     );
     let metrics = peer.metrics().clone();
-    let in_flight = metrics.snapshot_send_inflights_total.with_label_values(&[&to]);
-    in_flight.inc();
+    let in_flight = InFlight::new(metrics.snapshot_send_inflights_total.with_label_values(&[&to]));
     let result = post(&peer, snapshot).await;
-    in_flight.dec();
+    drop(in_flight);
     let status = match &result {
         Ok(()) => {
             peer.status.activate();
@@ -289,10 +305,10 @@ pub(crate) async fn receive(shared: &Arc<Shared>, mut body: Incoming) -> Result<
         "incoming-snapshot-message-size" = humane(message_bytes),
         "receiving database snapshot"
     );
-    let in_flight = metrics.snapshot_receive_inflights_total.with_label_values(&[&from]);
-    in_flight.inc();
+    let in_flight =
+        InFlight::new(metrics.snapshot_receive_inflights_total.with_label_values(&[&from]));
     let saved = save(shared, index, rest, &mut body).await;
-    in_flight.dec();
+    drop(in_flight);
     let bytes = match saved {
         Ok(bytes) => bytes,
         Err(err) => {

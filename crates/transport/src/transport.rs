@@ -28,8 +28,8 @@ use crate::url::PeerUrl;
 
 /// The time that connections have at the stop to send what is on its way.
 const STOP_TIMEOUT: Duration = Duration::from_millis(200);
-/// Threads that read and write databases.
-const BLOCKING_THREADS: usize = 8;
+/// Threads that read and write databases, and look up names.
+const BLOCKING_THREADS: usize = 64;
 
 /// etcd's time without a byte after which a connection is of no use, `--raft-read-timeout` and `--raft-write-timeout`.
 pub const DEFAULT_IO_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 //! that have come together meanwhile as one part.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -57,16 +57,33 @@ impl StreamType {
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Mutex<Option<Attached>>);
 
+/// How a stream ends, as this side and its body agree on it.
+#[derive(Debug, Default)]
+struct Ending(AtomicU8);
+
+impl Ending {
+    /// Not by this side; if it does, the connection was lost.
+    const NONE: u8 = 0;
+    /// After what is in the queue.
+    const DRAINED: u8 = 1;
+    /// At once.
+    const CUT: u8 = 2;
+
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 #[derive(Debug)]
 struct Attached {
     messages: mpsc::Sender<Message>,
-    is_cut: Arc<AtomicBool>,
+    ending: Arc<Ending>,
 }
 
 impl Attached {
-    fn cut(self) {
+    fn end(self, how: u8) {
         // Before the sender goes: the body must not take its end for the peer's.
-        self.is_cut.store(true, Ordering::Release);
+        self.ending.0.store(how, Ordering::Release);
     }
 }
 
@@ -97,12 +114,12 @@ impl Writer {
     /// A new listener takes the place of an old one.
     pub(crate) fn attach(&self, peer: &Arc<Peer>, stream: StreamType) -> StreamBody {
         let (sender, messages) = mpsc::channel(STREAM_MESSAGES_MAX);
-        let is_cut = Arc::new(AtomicBool::new(false));
-        let attached = Attached { messages: sender, is_cut: Arc::clone(&is_cut) };
+        let ending = Arc::new(Ending::default());
+        let attached = Attached { messages: sender, ending: Arc::clone(&ending) };
         let before = self.0.lock().replace(attached);
         let (local, remote) = (hex(peer.local_id()), hex(peer.id));
         if let Some(before) = before {
-            before.cut();
+            before.end(Ending::CUT);
             warn!(
                 "stream-writer-type" = stream.name(),
                 "local-member-id" = local,
@@ -110,6 +127,7 @@ impl Writer {
                 "closed TCP streaming connection with remote peer"
             );
         }
+        info!(from = local, to = remote, "stream-type" = stream.name(), "set message encoder");
         info!(
             "stream-writer-type" = stream.name(),
             "local-member-id" = local,
@@ -124,20 +142,20 @@ impl Writer {
             StreamType::Append => Encoder::Append(AppendEncoder::default()),
             StreamType::Message => Encoder::Message,
         };
-        StreamBody { peer: Arc::clone(peer), stream, messages, is_cut, heartbeat, encoder }
+        StreamBody { peer: Arc::clone(peer), stream, messages, ending, heartbeat, encoder }
     }
 
-    /// Nobody is listened to any more.
-    pub(crate) fn cut(&self) {
+    /// Nothing more will be said; what is in the queue still goes out.
+    pub(crate) fn finish(&self) {
         if let Some(attached) = self.0.lock().take() {
-            attached.cut();
+            attached.end(Ending::DRAINED);
         }
     }
 
-    /// The body that had `is_cut` is gone.
-    fn detach(&self, is_cut: &Arc<AtomicBool>) {
+    /// The body that had `ending` is gone.
+    fn detach(&self, ending: &Arc<Ending>) {
         let mut attached = self.0.lock();
-        if attached.as_ref().is_some_and(|attached| Arc::ptr_eq(&attached.is_cut, is_cut)) {
+        if attached.as_ref().is_some_and(|attached| Arc::ptr_eq(&attached.ending, ending)) {
             *attached = None;
         }
     }
@@ -164,8 +182,7 @@ pub(crate) struct StreamBody {
     peer: Arc<Peer>,
     stream: StreamType,
     messages: mpsc::Receiver<Message>,
-    /// Set when this side has ended the stream; else it is the connection that has.
-    is_cut: Arc<AtomicBool>,
+    ending: Arc<Ending>,
     heartbeat: Interval,
     encoder: Encoder,
 }
@@ -173,7 +190,7 @@ pub(crate) struct StreamBody {
 impl StreamBody {
     /// The next part; `None` when this side ends the stream.
     pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.is_cut.load(Ordering::Acquire) {
+        if self.ending.get() == Ending::CUT {
             return Poll::Ready(None);
         }
         let mut part = Vec::new();
@@ -202,17 +219,14 @@ impl StreamBody {
 
 impl Drop for StreamBody {
     fn drop(&mut self) {
-        let is_cut = self.is_cut.load(Ordering::Acquire);
-        self.peer.writer(self.stream).detach(&self.is_cut);
+        let is_lost = self.ending.get() == Ending::NONE;
+        self.peer.writer(self.stream).detach(&self.ending);
         self.messages.close();
-        let mut is_lost = false;
-        while self.messages.try_recv().is_ok() {
-            is_lost = true;
-        }
-        if is_lost || !is_cut {
+        let are_left = self.messages.try_recv().is_ok();
+        if are_left || is_lost {
             self.peer.shared().report(Event::Unreachable(self.peer.id));
         }
-        if is_cut {
+        if !is_lost {
             return;
         }
         let failure = Failure { source: self.stream.name(), action: "write" };

@@ -392,6 +392,24 @@ fn a_removed_member_is_told() {
 }
 
 #[test]
+fn what_was_sent_before_a_removal_arrives() {
+    let (one, two) = pair();
+    let message = |index| Message {
+        msg_type: MessageType::HeartbeatResp,
+        from: 1,
+        to: 2,
+        index,
+        ..Message::default()
+    };
+    one.transport.send((1..=1000).map(message));
+    one.transport.remove_peer(2);
+    for index in 1..=1000 {
+        assert_eq!(two.wait_message().index, index);
+    }
+    two.wait(|event| matches!(event, Event::Removed).then_some(()));
+}
+
+#[test]
 fn a_member_whose_process_ends_is_gone() {
     let (one, two) = pair();
     let mut two = two;
@@ -481,7 +499,7 @@ impl Fake {
 fn a_silent_stream_is_given_up_and_asked_for_again() {
     let fake = Fake::start(b"");
     let one = Node::start_with(1, CLUSTER, Duration::from_millis(300));
-    one.transport.add_peer(2, &[fake.url.clone()]).expect("a URL");
+    one.transport.add_peer(2, std::slice::from_ref(&fake.url)).expect("a URL");
     fake.wait("GET /raft/stream/msgapp/1 ", 3);
 }
 
@@ -491,7 +509,7 @@ fn a_stream_of_garbage_is_given_up_and_asked_for_again() {
     for stream in [b"1\r\n\x09\r\n".as_slice(), b"9\r\n\x80\0\0\0\0\0\0\0\0\r\n", b"junk"] {
         let fake = Fake::start(stream);
         let one = Node::start(1);
-        one.transport.add_peer(2, &[fake.url.clone()]).expect("a URL");
+        one.transport.add_peer(2, std::slice::from_ref(&fake.url)).expect("a URL");
         fake.wait("GET /raft/stream/msgapp/1 ", 2);
         one.wait_no_message();
     }
