@@ -4,6 +4,7 @@
 //! so that it gets a snapshot; it is promoted, and etcd commits through it; it becomes leader, and etcd forwards
 //! to it; another etcd joins and gets its snapshot from ours; leadership goes back, and ours is removed.
 
+mod alike;
 mod player;
 
 use std::path::Path;
@@ -102,6 +103,14 @@ impl<'a> Story<'a> {
         let ours = Player::join(&folder.join("ours"), port, &first_url)?;
         let mut story = Story { tools, first, ours };
         steps.done("our member reads the members from etcd's page");
+
+        let etcd_id = story.ours.others().next().ok_or("no other member")?;
+        let theirs = alike::Port { port: member.peer_port, id: etcd_id };
+        let own = alike::Port { port, id: story.ours.id() };
+        let cluster_id = story.ours.cluster_id();
+        let asking = std::thread::spawn(move || alike::check(theirs, own, cluster_id, is_old));
+        let asked = story.ours.run_while(asking)??;
+        steps.done(&format!("both peer ports answer {asked} requests alike"));
 
         story.learn(steps)?;
         story.vote(steps)?;

@@ -23,8 +23,8 @@ use crate::hex;
 use crate::io::{Connection, Timed, Timer};
 use crate::pages;
 use crate::probe;
-use crate::shared::{Delivery, Refused, Shared};
-use crate::snapshot::{self, ReceiveError};
+use crate::shared::{Delivery, Shared};
+use crate::snapshot;
 use crate::time::Timestamp;
 use crate::writer::StreamType;
 
@@ -99,13 +99,6 @@ pub(crate) fn content(content_type: HeaderValue, body: impl Into<Bytes>) -> Page
 
 pub(crate) fn json(body: String) -> Page {
     content(JSON, body)
-}
-
-/// The message and code of one of etcd's `HTTPError`s.
-fn json_error(status: StatusCode, text: &str) -> Page {
-    let mut page = json(format!("{{\"message\":\"{text}\"}}"));
-    *page.status_mut() = status;
-    page
 }
 
 /// The `X-Etcd-Cluster-ID` that most answers have.
@@ -204,15 +197,8 @@ async fn pipeline(shared: &Arc<Shared>, headers: &HeaderMap, body: &mut Incoming
     shared.metrics.peer_received_bytes_total.with_label_values(&[&label]).inc_by(len);
     match shared.deliver(message) {
         Delivery::Done => no_content(),
-        Delivery::Refused(why) => refused(why),
-        Delivery::Full => {
-            warn!(
-                "local-member-id" = hex(shared.config.id),
-                error = "receiving buffer is full",
-                "failed to process Raft message"
-            );
-            error(StatusCode::INTERNAL_SERVER_ERROR, "error processing raft message")
-        }
+        Delivery::Refused(why) => not_processed(shared, &why.to_string()),
+        Delivery::Full => not_processed(shared, "receiving buffer is full"),
     }
 }
 
@@ -222,8 +208,11 @@ fn no_content() -> Page {
     page
 }
 
-fn refused(why: Refused) -> Page {
-    json_error(StatusCode::FORBIDDEN, &why.to_string())
+/// etcd means to say 403 where the sender was removed or the message is for somebody else, and says this
+/// none the less.
+fn not_processed(shared: &Shared, why: &str) -> Page {
+    warn!("local-member-id" = hex(shared.config.id), error = why, "failed to process Raft message");
+    error(StatusCode::INTERNAL_SERVER_ERROR, "error processing raft message")
 }
 
 fn count_unknown_snapshot(shared: &Shared) {
@@ -238,7 +227,6 @@ async fn receive_snapshot(shared: &Arc<Shared>, headers: &HeaderMap, body: Incom
     }
     match snapshot::receive(shared, body).await {
         Ok(()) => no_content(),
-        Err(ReceiveError::Refused(why)) => refused(why),
         Err(err) => error(err.status(), &err.to_string()),
     }
 }

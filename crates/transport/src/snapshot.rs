@@ -231,7 +231,7 @@ pub(crate) enum ReceiveError {
     WrongType,
     #[error("failed to save KV snapshot ({0})")]
     Save(String),
-    #[error("{0}")]
+    #[error("failed to process raft message ({0})")]
     Refused(Refused),
     #[error("failed to process raft message (receiving buffer is full)")]
     Full,
@@ -243,8 +243,10 @@ pub(crate) enum DecodeError {
     Codec(#[from] CodecError),
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("unexpected EOF")]
+    #[error("EOF")]
     Eof,
+    #[error("unexpected EOF")]
+    UnexpectedEof,
     #[error("no snapshot in it")]
     NoSnapshot,
 }
@@ -253,8 +255,7 @@ impl ReceiveError {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::Decode(_) | Self::WrongType => StatusCode::BAD_REQUEST,
-            Self::Save(_) | Self::Full => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Save(_) | Self::Refused(_) | Self::Full => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -362,7 +363,10 @@ async fn read_message(
             return Ok((message, decoder.into_rest()));
         }
         let part = within(shared.config.read_timeout, next_part(body)).await?;
-        let part = part.ok_or(DecodeError::Eof)?;
+        let Some(part) = part else {
+            let is_between = decoder.is_between();
+            return Err(if is_between { DecodeError::Eof } else { DecodeError::UnexpectedEof });
+        };
         pace.check(part.len())?;
         decoder.push(&part);
     }

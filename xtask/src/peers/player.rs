@@ -144,6 +144,14 @@ impl Player {
         self.config.id
     }
 
+    pub(crate) const fn cluster_id(&self) -> u64 {
+        self.config.cluster_id
+    }
+
+    pub(crate) fn others(&self) -> impl Iterator<Item = u64> {
+        self.members.keys().copied().filter(|&id| id != self.config.id)
+    }
+
     pub(crate) fn url(&self) -> &str {
         self.config.urls.first().map_or("", String::as_str)
     }

@@ -53,6 +53,12 @@ impl MessageDecoder {
         Ok(Some(Message::decode(bytes)?))
     }
 
+    /// Whether an end of the bytes here is one between a length and a message, or before both, and not within one.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        matches!(self.arrived.0.len(), 0 | 8)
+    }
+
     /// What arrived behind the last message: the beginning of the database.
     #[must_use]
     pub fn into_rest(self) -> Bytes {
