@@ -114,6 +114,7 @@ impl<'a> Story<'a> {
 
         story.learn(steps)?;
         story.vote(steps)?;
+        story.rest(steps)?;
         story.lead(steps)?;
         let second = story.welcome(folder, etcd, steps)?;
         story.leave(&second, steps)
@@ -173,6 +174,27 @@ impl<'a> Story<'a> {
         self.etcdctl(&["put", "voted", "by two"])?;
         self.ours.run_until("the commit", |ours| ours.has_committed(b"by two"))?;
         steps.done("etcd commits with our member's acknowledgement");
+        Ok(())
+    }
+
+    /// Longer than a connection may be silent, and than it takes to the first probes.
+    fn rest(&mut self, steps: &mut Steps<'_>) -> Result<(), String> {
+        self.ours.run_for(Duration::from_secs(7))?;
+        let metrics = http_get(self.first.member.client_port, "/metrics");
+        let metrics = metrics.map_err(|e| e.to_string())?;
+        let id = format!("{:x}", self.ours.id());
+        let of_ours =
+            |name: &str| metrics.lines().any(|line| line.starts_with(name) && line.contains(&id));
+        if of_ours("etcd_network_disconnected_peers_total{") {
+            return Err("etcd has lost our member".to_owned());
+        }
+        if !of_ours("etcd_network_peer_round_trip_time_seconds_count{") {
+            return Err("etcd has not probed our member".to_owned());
+        }
+        if self.ours.disconnections() > 0 {
+            return Err("our member has lost etcd".to_owned());
+        }
+        steps.done("nobody loses the other in seven quiet seconds");
         Ok(())
     }
 

@@ -57,6 +57,7 @@ impl Owner for Desk {
 /// See the module's text.
 pub(crate) struct Player {
     config: Config,
+    metrics: Metrics,
     transport: Arc<Transport>,
     desk: Arc<Desk>,
     events: Receiver<Event>,
@@ -113,12 +114,13 @@ impl Player {
         let owner = Arc::clone(&desk) as Arc<dyn Owner>;
         let metrics = Metrics::new().map_err(|e| e.to_string())?;
         let snapshotter = Snapshotter::new(OsDisk, folder);
-        let transport = Transport::start(config.clone(), owner, snapshotter, metrics);
+        let transport = Transport::start(config.clone(), owner, snapshotter, metrics.clone());
         let transport = Arc::new(transport.map_err(|e| e.to_string())?);
         let is_stopped = Arc::new(AtomicBool::new(false));
         accept(port, &transport, &is_stopped)?;
         let mut player = Self {
             config,
+            metrics,
             transport,
             desk,
             events,
@@ -150,6 +152,13 @@ impl Player {
 
     pub(crate) fn others(&self) -> impl Iterator<Item = u64> {
         self.members.keys().copied().filter(|&id| id != self.config.id)
+    }
+
+    /// How many times it has lost a peer.
+    pub(crate) fn disconnections(&self) -> u64 {
+        let own = format!("{:x}", self.config.id);
+        let counters = &self.metrics.disconnected_peers_total;
+        self.others().map(|id| counters.with_label_values(&[&own, &format!("{id:x}")]).get()).sum()
     }
 
     pub(crate) fn url(&self) -> &str {
