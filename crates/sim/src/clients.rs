@@ -161,10 +161,15 @@ impl Clients {
             }
             5 => Op::PutTwo(key, self.rng.below(self.keys), self.number()),
             6 => Op::All,
-            7 => Op::Grant(self.number() as i64, self.rng.between(1, 5) as i64),
-            kind @ 8..=10 => match self.some_lease(now) {
+            // Few leases that live long tell more than many.
+            kind @ 7..=10 => match self.some_lease(now) {
                 None => Op::Grant(self.number() as i64, self.rng.between(1, 5) as i64),
-                Some(id) if kind == 8 => Op::KeepAlive(id),
+                Some(id) if kind == 8 || (kind == 7 && !self.rng.chance(300_000)) => {
+                    Op::KeepAlive(id)
+                }
+                Some(_) if kind == 7 => {
+                    Op::Grant(self.number() as i64, self.rng.between(1, 5) as i64)
+                }
                 Some(id) if kind == 9 && self.rng.chance(300_000) => Op::Revoke(id),
                 Some(id) => Op::PutLeased(id, self.number()),
             },
@@ -350,7 +355,7 @@ impl World {
             Outside::ReadReady(id) => self.read(site, id),
             Outside::Answer(id, answer) => self.answered(site, id, &answer),
             Outside::Watch(response) => self.watched(site, response),
-            Outside::Send(_) | Outside::SendSnapshot(..) => {}
+            Outside::Send(_) | Outside::SendSnapshot(..) | Outside::Removed => {}
         }
     }
 

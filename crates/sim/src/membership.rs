@@ -35,7 +35,10 @@ impl World {
         let ids: Vec<u64> = cluster.members().map(|member| member.id).collect();
         let learners: Vec<u64> =
             cluster.members().filter(|member| member.is_learner).map(|member| member.id).collect();
-        if ids.is_empty() {
+        let voters = cluster.voters().count();
+        if ids.is_empty() || (change == Change::Remove && voters == 2) {
+            // If the other one never hears that it is alone, it waits for the removed one's vote
+            // for ever, as in etcd.
             return false;
         }
         let (change_type, node_id, context) = match change {

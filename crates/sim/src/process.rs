@@ -95,6 +95,8 @@ pub enum Outside {
     Answer(u64, apply::Answer),
     /// Something for a watcher.
     Watch(Response),
+    /// The member was removed, and stops soon.
+    Removed,
 }
 
 /// Why a process has ended by itself.
@@ -540,7 +542,10 @@ impl Process {
         for (term, data) in output.leader_proposals.drain(..) {
             self.events.push_back(Event::ProposeAsLeader { term, data: vec![data] });
         }
-        if output.is_removed { Err(Death::Removed) } else { Ok(()) }
+        if output.is_removed {
+            out.push(Outside::Removed);
+        }
+        Ok(())
     }
 
     fn commit(&mut self, batch: usize) -> Result<(), Death> {

@@ -41,6 +41,8 @@ pub enum Action {
     Relief(crate::nemesis::Relief),
     /// A member starts.
     Boot(usize),
+    /// A life of a removed member ends.
+    Leave(usize, u64),
 }
 
 /// What members do at regular times.
@@ -213,6 +215,11 @@ impl World {
             Action::Fault => self.next_fault(),
             Action::Relief(relief) => self.relieve(relief),
             Action::Boot(site) => self.boot(site),
+            Action::Leave(site, life) => {
+                if self.sites[site].life == life {
+                    self.died(site, &Death::Removed);
+                }
+            }
         }
     }
 
@@ -287,6 +294,8 @@ impl World {
                 Outside::SendSnapshot(message, database) => {
                     self.send(site, message, Some(database));
                 }
+                // Not at once, as in etcd: the others are to hear that it is committed.
+                Outside::Removed => self.after(SECOND, Action::Leave(site, life)),
                 other => {
                     // One queue: what is said first is heard first.
                     let at = self.now + self.rng.between(1_000, 100_000);
