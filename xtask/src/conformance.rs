@@ -3,12 +3,14 @@
 //! Every part compares with the real server or is judged by a program that also passes against the real server:
 //! `cli` runs one script of etcdctl and etcdutl commands twice, `client` runs a Go program on etcd's client library,
 //! `rust` one on the crate `etcd-client`, `zoo` others in Python, JavaScript and Java, `files` passes data directories
-//! between the servers, `bad` sends bad input.
+//! between the servers, `mixed` makes
+//! them members of one cluster, `bad` sends bad input.
 
 mod bad;
 mod cli;
 mod client;
 mod files;
+mod mixed;
 mod normalise;
 pub(crate) mod process;
 mod rust;
@@ -21,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 6] = ["cli", "client", "rust", "zoo", "files", "bad"];
+const PARTS: [&str; 7] = ["cli", "client", "rust", "zoo", "files", "mixed", "bad"];
 const USAGE: &str =
-    "usage: cargo xtask conformance [--ours PATH] [tools|cli|client|rust|zoo|files|bad ...]";
+    "usage: cargo xtask conformance [--ours PATH] [tools|cli|client|rust|zoo|files|mixed|bad ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -135,6 +137,7 @@ fn run_parts(
             "rust" => rust::run(tools, &ours, &work, outcome),
             "zoo" => zoo::run(tools, &ours, &work, outcome),
             "files" => files::run(tools, &ours, &work, outcome),
+            "mixed" => mixed::run(tools, &ours, &work, outcome),
             _ => bad::run(tools, &ours, &work, outcome),
         };
         if let Err(why) = result {

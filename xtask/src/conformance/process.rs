@@ -254,17 +254,22 @@ impl Server {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
         sent.map_err(|e| format!("cannot run kill: {e}"))?;
-        let deadline = Instant::now() + Duration::from_secs(20);
+        match self.wait(Duration::from_secs(20))? {
+            0 | 143 => Ok(()),
+            code => Err(format!("SIGTERM ended with {code}: {}", self.log_tail())),
+        }
+    }
+
+    /// The exit code of a process that ends within `limit`, as a shell would see it.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<i32, String> {
+        let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
-                return match exit_code(status) {
-                    0 | 143 => Ok(()),
-                    code => Err(format!("SIGTERM ended with {code}: {}", self.log_tail())),
-                };
+                return Ok(exit_code(status));
             }
             thread::sleep(Duration::from_millis(5));
         }
-        Err(format!("SIGTERM did not stop the server in 20 s: {}", self.log_tail()))
+        Err(format!("the server still runs after {limit:?}: {}", self.log_tail()))
     }
 
     /// SIGKILL.

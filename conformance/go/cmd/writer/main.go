@@ -1,6 +1,6 @@
 // Command writer keeps a server busy with writes and records what was acknowledged; later it verifies the record.
 //
-//	writer load   -endpoint A -record F -seed N [-for D | -ops N] [-big N]
+//	writer load   -endpoint A[,A...] -record F -seed N [-for D | -ops N] [-big N] [-workers N] [-persist]
 //	writer verify -endpoint A -record F
 //
 // A record line is: revision, key, hash of the value; "-" for a deleted key.
@@ -29,21 +29,26 @@ func main() {
 		os.Exit(2)
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
-	endpoint := flags.String("endpoint", "", "client address")
+	endpoint := flags.String("endpoint", "", "client address, or several with commas between")
 	record := flags.String("record", "", "file of acknowledged writes, appended")
 	seed := flags.Uint64("seed", 1, "seed of the work")
 	limit := flags.Duration("for", 0, "time to write for")
 	ops := flags.Int64("ops", 0, "number of writes")
 	big := flags.Int("big", 0, "number of values of 700 kB written first")
+	workers := flags.Int("workers", 16, "number of writes at a time")
+	persist := flags.Bool("persist", false, "go on after a write that failed")
 	flags.Parse(os.Args[2:])
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{*endpoint}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
+		Endpoints: strings.Split(*endpoint, ","), DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
 	})
 	if err == nil {
 		if os.Args[1] == "verify" {
 			err = verify(client, *record)
 		} else {
-			err = (&load{client: client, limit: *limit, ops: *ops, big: *big}).run(*record, *seed)
+			work := load{
+				client: client, limit: *limit, ops: *ops, big: *big, workers: *workers, persist: *persist,
+			}
+			err = work.run(*record, *seed)
 		}
 	}
 	if err != nil {
@@ -53,10 +58,12 @@ func main() {
 }
 
 type load struct {
-	client *clientv3.Client
-	limit  time.Duration
-	ops    int64
-	big    int
+	client  *clientv3.Client
+	limit   time.Duration
+	ops     int64
+	big     int
+	workers int
+	persist bool
 
 	mu   sync.Mutex
 	file *os.File
@@ -77,7 +84,7 @@ func (l *load) run(record string, seed uint64) error {
 			return err
 		}
 	}
-	// The loader ends at the first error of any worker: in a kill -9 run that is the kill, and what was
+	// A worker ends at its first error unless it persists: in a kill -9 run that is the kill, and what was
 	// acknowledged before it is in the record.
 	if l.limit > 0 {
 		var cancel context.CancelFunc
@@ -85,7 +92,7 @@ func (l *load) run(record string, seed uint64) error {
 		defer cancel()
 	}
 	var workers sync.WaitGroup
-	for worker := range 16 {
+	for worker := range l.workers {
 		workers.Go(func() { l.work(ctx, rand.New(rand.NewPCG(seed, uint64(worker))), worker) })
 	}
 	workers.Wait()
@@ -112,7 +119,7 @@ func (l *load) work(ctx context.Context, random *rand.Rand, worker int) {
 			err = l.leased(call, key)
 		}
 		cancel()
-		if err != nil {
+		if err != nil && !l.persist {
 			return
 		}
 	}
