@@ -156,7 +156,7 @@ fn cluster_version(member: &Member, timeout: Duration) -> Option<Version> {
 }
 
 /// The text behind a name in a flat JSON object whose texts have no escapes, like a version.
-fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = json.split_once(&format!("\"{name}\""))?;
     let rest = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
     rest.split('"').next()

@@ -34,6 +34,7 @@ mod peers;
 mod publish;
 mod queues;
 mod url;
+mod version_monitor;
 mod watch_thread;
 
 pub use apply::AutoCompaction;

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use apply::Applier;
+use cluster::Version;
 use env::{Clock, OsClock, OsDisk};
 use replica::{Event, LogWriter, Replica};
 use rpc::{
@@ -33,6 +34,7 @@ use crate::publish::Publisher;
 use crate::queues::{
     APPLY_INPUTS_MAX, CONSENSUS_EVENTS_MAX, LEADER_QUESTIONS_MAX, WATCH_INPUTS_MAX,
 };
+use crate::version_monitor;
 use crate::watch_thread::WatchThread;
 use crate::{Config, ETCD_VERSION, VERSION};
 
@@ -152,8 +154,13 @@ impl Member {
             gauge.set(i64::from(is_on));
         }
         let (ready, became_ready) = mpsc::channel();
-        let publisher =
-            Publisher::new(Arc::clone(&state), Arc::clone(&metrics), Some(ready.clone()));
+        let client_urls = config.advertise_client_urls.iter().map(ToString::to_string).collect();
+        let publisher = Publisher::new(
+            Arc::clone(&state),
+            Arc::clone(&metrics),
+            Some(ready.clone()),
+            client_urls,
+        );
         info!(
             "local-member-id" = format!("{:x}", loaded.member_id),
             "local-server-version" = ETCD_VERSION,
@@ -290,9 +297,12 @@ impl Threads {
             ..
         } = loaded;
         let first_request_id = RequestIds::new(member_id, SERVER_CORE, clock.now_wall()).next_id();
+        // With others it is raised when it is known what they can do.
+        let is_alone = peers.is_empty() && cluster.members().len() < 2;
+        let first_version = if is_alone { VERSION.cluster() } else { Version::CLUSTER_MIN };
         let (applier, hub) = Applier::restore(
             backend,
-            apply_options(config, member_id, first_request_id, clock),
+            apply_options(config, member_id, first_request_id, first_version, clock),
             cluster,
             loaded.conf_state,
             loaded.snapshot_index,
@@ -329,6 +339,7 @@ impl Threads {
         }
         let asking = ask_leader::run(questions, Arc::clone(&peer_desk), Arc::clone(&inboxes));
         transport.handle().spawn(asking);
+        transport.handle().spawn(version_monitor::run(Arc::clone(&peer_desk)));
 
         let (disk, disk_inputs) = mpsc::channel();
         let (commit, commit_inputs) = mpsc::channel();
@@ -508,6 +519,7 @@ fn apply_options(
     config: &Config,
     member_id: u64,
     first_request_id: u64,
+    cluster_version: Version,
     clock: OsClock,
 ) -> apply::Options {
     let election_timeout = Duration::from_millis(config.election_ms);
@@ -528,7 +540,7 @@ fn apply_options(
             name: config.name.clone(),
             client_urls: config.advertise_client_urls.iter().map(ToString::to_string).collect(),
         },
-        cluster_version: VERSION.cluster(),
+        cluster_version,
         first_request_id,
         watch: mvcc::watch::Options {
             progress_notify_interval: config.watch_progress_notify_interval,

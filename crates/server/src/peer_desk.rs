@@ -88,6 +88,16 @@ impl PeerDesk {
         tell(self.waiting.lock().answers.remove(&token), answer);
     }
 
+    /// An id for a request that nobody waits for.
+    pub(crate) fn next_request_id(&self) -> u64 {
+        self.waiting.lock().ids.next_id()
+    }
+
+    /// Tells consensus something that may be lost when it has no room.
+    pub(crate) fn tell_consensus(&self, event: Event) {
+        let _ = self.consensus.try_send(event);
+    }
+
     /// Waits until all that is committed by now is applied, if this member leads.
     async fn fresh(&self) -> Result<(), LeaseRefusal> {
         if !self.state.is_leader() {

@@ -18,6 +18,8 @@ pub(crate) struct Publisher {
     pub(crate) metrics: Arc<Metrics>,
     /// Told once when the member has a name and the cluster a version.
     ready: Option<Sender<bool>>,
+    /// What the cluster must know of the member before it is ready.
+    client_urls: Vec<String>,
     compaction_began: Option<Duration>,
     last: Stats,
     /// What the histogram of apply durations holds.
@@ -29,11 +31,13 @@ impl Publisher {
         state: Arc<State>,
         metrics: Arc<Metrics>,
         ready: Option<Sender<bool>>,
+        client_urls: Vec<String>,
     ) -> Self {
         Self {
             state,
             metrics,
             ready,
+            client_urls,
             compaction_began: None,
             last: Stats::default(),
             timed: Stats::default(),
@@ -124,8 +128,9 @@ impl Publisher {
     /// Says once that the member has a name and the cluster a version.
     pub(crate) fn tell_ready(&mut self, applier: &Applier) {
         let cluster = applier.cluster();
-        let is_started =
-            cluster.member(cluster.local_id()).is_some_and(cluster::Member::is_started);
+        let is_started = cluster
+            .member(cluster.local_id())
+            .is_some_and(|member| member.is_started() && member.client_urls == self.client_urls);
         if is_started
             && cluster.version().is_some()
             && let Some(ready) = self.ready.take()
@@ -169,14 +174,21 @@ impl Publisher {
         if *published != version {
             if let Some(version) = cluster.version() {
                 let text = version.major_minor();
-                info!("cluster-version" = text, "set initial cluster version");
+                match published.as_deref().and_then(cluster::Version::parse) {
+                    None => info!("cluster-version" = text, "set initial cluster version"),
+                    Some(before) => {
+                        info!(from = before.major_minor(), to = text, "updated cluster version");
+                    }
+                }
                 self.metrics.cluster_version.reset();
                 self.metrics.cluster_version.with_label_values(&[&text]).set(1);
                 info!("cluster-version" = text, "enabled capabilities for version");
             }
             published.clone_from(&version);
         }
-        *self.state.storage_version.write() = version;
+        // Releases before 3.6 keep no version of the storage.
+        let storage = cluster.version().map(|version| version.max(cluster::Version::new(3, 5, 0)));
+        *self.state.storage_version.write() = storage.map(|version| version.to_string());
     }
 
     fn publish_alarms(&self, applier: &Applier) {
