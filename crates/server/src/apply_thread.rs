@@ -227,6 +227,10 @@ impl<C: Clock> ApplyThread<C> {
                 let is_commit = matches!(input, Input::Committed(_));
                 if is_commit {
                     self.applier.handle(input, self.clock.now_mono(), out);
+                    // Somebody may have waited for that, and for the next one.
+                    if let Some(batch) = out.commit.take() {
+                        let _ = self.commit.send(CommitInput::Commit(batch));
+                    }
                     break;
                 }
             }
