@@ -15,6 +15,7 @@ use raft::{Entry, EntryType, Snapshot, SnapshotMetadata};
 
 use crate::commit::Commits;
 use crate::compactor::Compactor;
+use crate::legacy;
 use crate::message::{Answer, Command, Compacted, Input, LeaseTtl, Output, SnapshotView};
 use crate::{AutoCompaction, Stats};
 
@@ -290,12 +291,27 @@ impl Applier {
     }
 
     fn apply_request(&mut self, entry: &Entry, now: Duration, out: &mut Output) {
-        let request = match InternalRequestRef::decode(&entry.data) {
-            Ok(request) => request,
-            Err(err) => panic!("entry {} of term {}: {err}", entry.index, entry.term),
-        };
+        match InternalRequestRef::decode(&entry.data) {
+            Ok(request) => self.run(&request, &entry.data, now, out),
+            Err(err) => {
+                let Some(data) = legacy::translate(&entry.data) else {
+                    panic!("entry {} of term {}: {err}", entry.index, entry.term);
+                };
+                let request = InternalRequestRef::decode(&data).expect("written just now");
+                self.run(&request, &data, now, out);
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        request: &InternalRequestRef<'_>,
+        data: &Bytes,
+        now: Duration,
+        out: &mut Output,
+    ) {
         let is_local = request.id >> 48 == self.options.member_id & 0xffff;
-        if let Some(reply) = self.execute(&request, &entry.data, is_local, now, out)
+        if let Some(reply) = self.execute(request, data, is_local, now, out)
             && is_local
         {
             out.replies.push(crate::Reply { id: request.id, result: reply });

@@ -16,6 +16,7 @@ mod commit;
 mod compactor;
 mod execute;
 mod kv;
+pub mod legacy;
 mod message;
 pub mod quota;
 mod stats;

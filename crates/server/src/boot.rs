@@ -297,10 +297,15 @@ fn refuse_unsupported(
         if entry.entry_type != raft::EntryType::Normal || entry.data.is_empty() {
             continue;
         }
-        let request = InternalRequestRef::decode(&entry.data).map_err(|err| {
-            let wal_dir = wal_dir.display();
-            StartError::Log(format!("{wal_dir}: entry {} can't be decoded: {err}", entry.index))
-        })?;
+        let request = match InternalRequestRef::decode(&entry.data) {
+            Ok(request) => request,
+            Err(_) if apply::legacy::translate(&entry.data).is_some() => continue,
+            Err(err) => {
+                let (wal_dir, index) = (wal_dir.display(), entry.index);
+                let text = format!("{wal_dir}: entry {index} can't be decoded: {err}");
+                return Err(StartError::Log(text));
+            }
+        };
         if request.op.is_some_and(|op| !apply::is_supported(op)) {
             return Err(StartError::Unsupported(format!(
                 "entry {} of the log is a request that is not supported yet by this server",

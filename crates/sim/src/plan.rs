@@ -59,7 +59,7 @@ pub struct Plan {
     pub drift: u64,
     /// Sizes of values, up to.
     pub value_bytes: u64,
-    /// The weights of what clients do, as [`crate::clients::Kind`] lists them.
+    /// The weights of what clients do, in the order in which clients draw them.
     pub calls: Vec<u64>,
     /// The members' options.
     pub settings: Settings,
