@@ -25,9 +25,16 @@ struct History(Vec<(Bytes, Option<Bytes>)>);
 impl History {
     /// Puts, some to the same keys, and a few deletions.
     fn write(client: &Client, writes: usize) -> Self {
-        let mut history = Vec::new();
-        for number in 0..writes {
-            let key = Bytes::from(format!("key/{:03}", number % (writes * 2 / 3).max(1)));
+        let mut history = Self(Vec::new());
+        history.extend(client, writes, (writes * 2 / 3).max(1));
+        history
+    }
+
+    /// Goes on up to so many writes, to so many keys.
+    fn extend(&mut self, client: &Client, writes: usize, keys: usize) {
+        let history = &mut self.0;
+        for number in history.len()..writes {
+            let key = Bytes::from(format!("key/{:03}", number % keys));
             if number % 10 == 9 {
                 let (earlier, _): &(Bytes, _) = &history[number - 5];
                 let earlier = earlier.clone();
@@ -39,7 +46,6 @@ impl History {
                 history.push((key, Some(value)));
             }
         }
-        Self(history)
     }
 
     fn revision(&self) -> i64 {
@@ -365,15 +371,29 @@ fn a_damaged_page_of_the_database_never_crashes_the_member() {
 /// A directory with several snapshot files.
 fn with_snapshots(scratch: &Scratch) -> (History, Vec<String>) {
     let flags = ["--snapshot-count=10", "--snapshot-catchup-entries=2", "--backend-batch-limit=5"];
-    let history = fixture(scratch, &flags, 45, false);
+    let server = Launch::new(&scratch.data()).flags(&flags).start();
+    let client = server.client();
+    let mut history = History(Vec::new());
+    // Over how many writes the next snapshot reaches depends on how fast the disk is.
+    while snapshots(scratch).len() < 3 {
+        let writes = history.0.len() + 15;
+        assert!(writes < 3_000, "{:?}", snapshots(scratch));
+        history.extend(&client, writes, 30);
+    }
+    server.terminate();
+    let snaps = snapshots(scratch);
+    (history, snaps)
+}
+
+/// The names of the snapshot files, the newest last.
+fn snapshots(scratch: &Scratch) -> Vec<String> {
     let mut snaps: Vec<String> = fs::read_dir(scratch.data().join("member/snap"))
         .expect("list")
         .map(|entry| entry.expect("list").file_name().into_string().expect("UTF-8"))
         .filter(|name| name.ends_with(".snap"))
         .collect();
     snaps.sort();
-    assert!(snaps.len() >= 3, "{snaps:?}");
-    (history, snaps)
+    snaps
 }
 
 #[test]
