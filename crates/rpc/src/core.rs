@@ -143,7 +143,10 @@ impl Turns {
                 }
             }
             Delivery::Answer { token, answer } => self.answered(token, answer),
-            Delivery::Restored(reader) => self.desk.link.reader = reader,
+            Delivery::Restored(reader) => {
+                self.pages.restored(reader.clone());
+                self.desk.link.reader = reader;
+            }
             Delivery::Leader { token, result } => self.leader_answered(token, result),
             Delivery::Socket(socket) => self.accept(socket),
             Delivery::Shutdown => self.shut_down(),

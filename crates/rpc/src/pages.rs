@@ -15,6 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::desk::Local;
@@ -39,7 +40,8 @@ pub(crate) struct Pages {
 struct Shared {
     state: Arc<State>,
     metrics: Arc<Metrics>,
-    reader: mvcc::Reader,
+    /// Of the state in force: a snapshot replaces it, and what it replaces must not be kept.
+    reader: RwLock<mvcc::Reader>,
     core: mpsc::UnboundedSender<Local>,
 }
 
@@ -48,10 +50,15 @@ impl Pages {
         let shared = Shared {
             state: Arc::clone(&link.state),
             metrics: Arc::clone(&link.metrics),
-            reader: link.reader.clone(),
+            reader: RwLock::new(link.reader.clone()),
             core,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// The state was replaced; connections that are open see the new one, too.
+    pub(crate) fn restored(&self, reader: mvcc::Reader) {
+        *self.shared.reader.write() = reader;
     }
 
     /// Serves a connection of which `prefix` was read, on a task of its own.

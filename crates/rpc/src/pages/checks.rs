@@ -168,7 +168,8 @@ fn raised_alarm(shared: &Shared, excluded: &[String]) -> Option<&'static str> {
 /// Reads something of this member's own state.
 fn read(shared: &Shared) -> Result<(), String> {
     let args = RangeArgs { key: b"\0", limit: 1, keys_only: true, ..RangeArgs::default() };
-    match shared.reader.range(&args, |_| ()) {
+    let reader = shared.reader.read().clone();
+    match reader.range(&args, |_| ()) {
         Ok(_) => Ok(()),
         Err(mvcc::Error::Compacted) => Err(Error::Compacted.to_string()),
         Err(error) => Err(error.to_string()),
