@@ -65,6 +65,7 @@ fn play(
     let _ = fs::remove_dir_all(&files);
     fs::create_dir_all(&files).map_err(|e| format!("{}: {e}", files.display()))?;
     let server = Server::start(binary, member, &[])?;
+    server.wait_version("3.7.0")?;
     let mut known = vec![(files.display().to_string(), "$DIR".to_owned())];
     let mut answers = Vec::with_capacity(steps.len());
     for step in steps {

@@ -234,6 +234,22 @@ impl Server {
         Err(format!("server not healthy after {limit:?}: {}", self.log_tail()))
     }
 
+    /// Waits until `/version` names `version` for the cluster and for the storage. A healthy server may not yet have set
+    /// them: etcd moves its storage some time after the cluster's version is known.
+    pub(crate) fn wait_version(&self, version: &str) -> Result<(), String> {
+        let wanted = format!("\"etcdcluster\":\"{version}\",\"storage\":\"{version}\"");
+        let begun = Instant::now();
+        let mut last = String::new();
+        while begun.elapsed() < Duration::from_secs(40) {
+            last = http_get(self.member.client_port, "/version").unwrap_or_default();
+            if last.contains(&wanted) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(3));
+        }
+        Err(format!("the server has not come to version {version}: {last}"))
+    }
+
     pub(crate) fn log_tail(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         let bytes = bytes.get(self.log_from..).unwrap_or_default();
