@@ -276,12 +276,6 @@ metrics! {
     server_version: IntGaugeVec("server_version") = "etcd_server_version",
         "1 for the version of this server.";
 
-    snap_db_fsync_duration_seconds: Histogram(0.001, 2.0, 14) =
-        "etcd_snap_db_fsync_duration_seconds",
-        "Time to sync a received backend file.";
-    snap_db_save_total_duration_seconds: Histogram(0.1, 2.0, 10) =
-        "etcd_snap_db_save_total_duration_seconds",
-        "Time to save a received backend file.";
     snap_fsync_duration_seconds: Histogram(0.001, 2.0, 14) = "etcd_snap_fsync_duration_seconds",
         "Time to sync a snapshot file.";
 

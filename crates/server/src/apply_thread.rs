@@ -156,7 +156,7 @@ impl<C: Clock> ApplyThread<C> {
             peers::change(&self.transport, local_id, &change);
         }
         for (message, view) in out.snapshots.drain(..) {
-            peers::send_snapshot(&self.transport, message, view);
+            peers::send_snapshot(&self.transport, &self.publisher.metrics, message, view);
         }
         if std::mem::take(&mut out.is_removed) {
             self.notices.removed();

@@ -1,4 +1,4 @@
-//! The front door's questions to the leader, over its peer port.
+//! Questions to the leader, over its peer port: the front door's, and promotions that other members ask of this one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use rpc::{AskLeader, Delivery, Inbox, LeaderAnswer, LeaderRequest};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
-use transport::{Call, LeaseRefusal, PeerUrl};
+use transport::{Call, LeaseRefusal, PeerUrl, Refusal};
 
 use crate::peer_desk::PeerDesk;
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(
     while let Some(question) = questions.recv().await {
         let (desk, inboxes) = (Arc::clone(&desk), Arc::clone(&inboxes));
         tokio::spawn(async move {
-            let result = ask(&question, &desk).await;
+            let result = ask(question.request, question.deadline, &desk).await;
             let token = question.token;
             if let Some(inbox) = inboxes.get((token >> 48) as usize) {
                 inbox.push(Delivery::Leader { token, result });
@@ -41,25 +41,54 @@ pub(crate) async fn run(
     }
 }
 
+/// Makes a learner a voter, wherever the leader is, and gives all members as JSON.
+pub(crate) async fn promote(
+    id: u64,
+    timeout: Duration,
+    desk: &PeerDesk,
+) -> Result<String, Refusal> {
+    match ask(LeaderRequest::Promote(id), Instant::now() + timeout, desk).await {
+        Ok(LeaderAnswer::Members(members)) => Ok(cluster::members_to_json(members.iter())),
+        Ok(_) => Err(promote_refusal(Error::Stopped)),
+        Err(error) => Err(promote_refusal(error)),
+    }
+}
+
+fn promote_refusal(error: Error) -> Refusal {
+    let status = match error {
+        Error::MemberNotFound => 404,
+        Error::MemberNotLearner | Error::LearnerNotReady => 412,
+        _ => {
+            let text = "Internal Server Error".to_owned();
+            return Refusal { status: 500, text };
+        }
+    };
+    Refusal { status, text: error.internal_message().to_owned() }
+}
+
 /// Asks whoever leads until there is an answer that counts.
-async fn ask(question: &AskLeader, desk: &PeerDesk) -> Result<LeaderAnswer, Error> {
+async fn ask(
+    request: LeaderRequest,
+    deadline: Instant,
+    desk: &PeerDesk,
+) -> Result<LeaderAnswer, Error> {
     loop {
         let leader = desk.state.leader.load(Ordering::Relaxed);
         let now = Instant::now();
-        if now >= question.deadline {
+        if now >= deadline {
             return Err(if leader == 0 { Error::NoLeader } else { Error::Timeout });
         }
         let asking = async {
             if leader == desk.state.member_id {
-                ask_here(question.request, desk).await
+                ask_here(request, desk).await
             } else {
                 let cluster = desk.state.cluster();
                 let urls = cluster.member(leader).map_or(&[][..], |member| &member.peer_urls);
-                let timeout = question.deadline - now;
-                ask_there(question.request, urls, timeout).await
+                let timeout = deadline - now;
+                ask_there(request, urls, timeout).await
             }
         };
-        match tokio::time::timeout_at(question.deadline, asking).await {
+        match tokio::time::timeout_at(deadline, asking).await {
             Ok(Some(result)) => return result,
             Ok(None) => tokio::time::sleep(RETRY_INTERVAL).await,
             Err(_) => {}

@@ -144,8 +144,10 @@ impl Default for FeatureGates {
 impl FeatureGates {
     /// Name, stage and whether it is on, in etcd's order; for `etcd_server_feature_enabled`.
     #[must_use]
-    pub fn list(&self) -> [(&'static str, &'static str, bool); 9] {
+    pub fn list(&self) -> [(&'static str, &'static str, bool); 11] {
         [
+            ("AllAlpha", "ALPHA", false),
+            ("AllBeta", "BETA", false),
             ("CompactHashCheck", "ALPHA", self.compact_hash_check),
             ("FastLeaseKeepAlive", "BETA", self.fast_lease_keep_alive),
             ("InitialCorruptCheck", "ALPHA", self.initial_corrupt_check),

@@ -321,7 +321,7 @@ impl Threads {
         let (leader, questions) = tokio::sync::mpsc::channel(LEADER_QUESTIONS_MAX);
         let limits = Arc::new(limits(config));
         let peer_desk = Arc::new(PeerDesk::new(
-            Arc::clone(&state),
+            (Arc::clone(&state), Arc::clone(&metrics)),
             RequestIds::new(member_id, PEER_CORE, clock.now_wall()),
             (consensus.clone(), apply.clone()),
             reader.clone(),

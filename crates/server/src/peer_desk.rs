@@ -9,9 +9,11 @@ use std::time::Duration;
 use api::Error;
 use parking_lot::Mutex;
 use replica::{ConfProposal, Event};
-use rpc::{PEER_CORE, RequestIds, State};
+use rpc::{Metrics, PEER_CORE, RequestIds, State};
 use tokio::sync::oneshot;
-use transport::{HashKv, LeaseRefusal, LeaseTtl, Refusal, Request, Versions};
+use transport::{HashKv, LeaseRefusal, LeaseTtl, Request, Versions};
+
+use crate::ask_leader;
 
 /// How long a question about a lease waits for the state to be fresh, as in etcd.
 const FRESH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,6 +21,7 @@ const FRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Who waits for what.
 pub(crate) struct PeerDesk {
     pub(crate) state: Arc<State>,
+    metrics: Arc<Metrics>,
     pub(crate) is_strict: bool,
     /// How long a proposal waits.
     timeout: Duration,
@@ -45,7 +48,7 @@ impl Waiting {
 
 impl PeerDesk {
     pub(crate) fn new(
-        state: Arc<State>,
+        (state, metrics): (Arc<State>, Arc<Metrics>),
         ids: RequestIds,
         (consensus, apply): (SyncSender<Event>, SyncSender<apply::Input>),
         reader: mvcc::Reader,
@@ -53,6 +56,7 @@ impl PeerDesk {
     ) -> Self {
         Self {
             state,
+            metrics,
             is_strict,
             timeout,
             consensus,
@@ -163,8 +167,21 @@ impl PeerDesk {
         }
     }
 
-    /// Makes a learner a voter, if this member leads.
+    /// Makes a learner a voter, if this member leads. Only the leader counts promotions, as in etcd.
     pub(crate) async fn promote(&self, id: u64) -> Result<Arc<cluster::Cluster>, Error> {
+        let result = self.try_to_promote(id).await;
+        match &result {
+            Ok(_) => self.metrics.server_learner_promote_successes.inc(),
+            Err(Error::NotLeader) => {}
+            Err(error) => {
+                let failures = &self.metrics.server_learner_promote_failures;
+                failures.with_label_values(&[error.internal_message()]).inc();
+            }
+        }
+        result
+    }
+
+    async fn try_to_promote(&self, id: u64) -> Result<Arc<cluster::Cluster>, Error> {
         if !self.state.is_leader() {
             return Err(Error::NotLeader);
         }
@@ -207,11 +224,7 @@ impl PeerDesk {
                 tell(Some(reply), Versions { cluster, storage });
             }
             Request::Promote { id, reply, .. } => {
-                let result = self.promote(id).await;
-                let result = result
-                    .map(|cluster| cluster::members_to_json(cluster.members()))
-                    .map_err(promote_refusal);
-                tell(Some(reply), result);
+                tell(Some(reply), ask_leader::promote(id, self.timeout, &self).await);
             }
             Request::HashKv { revision, reply } => {
                 let reader = self.reader.lock().clone();
@@ -247,18 +260,6 @@ fn tell<T>(waiter: Option<oneshot::Sender<T>>, answer: T) {
     if let Some(waiter) = waiter {
         let _ = waiter.send(answer);
     }
-}
-
-fn promote_refusal(error: Error) -> Refusal {
-    let status = match error {
-        Error::MemberNotFound => 404,
-        Error::MemberNotLearner | Error::LearnerNotReady => 412,
-        _ => {
-            let text = "Internal Server Error".to_owned();
-            return Refusal { status: 500, text };
-        }
-    };
-    Refusal { status, text: error.internal_message().to_owned() }
 }
 
 fn hash_kv(reader: &mvcc::Reader, revision: i64) -> Result<HashKv, String> {

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
 
 use cluster::{Cluster, MembershipChange};
 use replica::Event;
@@ -97,11 +98,17 @@ pub(crate) fn replace(transport: &Transport, cluster: &Cluster) {
 /// Sends the database that belongs to a message.
 pub(crate) fn send_snapshot(
     transport: &Transport,
+    metrics: &Arc<rpc::Metrics>,
     message: raft::Message,
     view: apply::SnapshotView,
 ) {
     let db_bytes = view.tx.size();
-    let db = Box::new(Database { tx: view.tx, offset: 0 });
+    let db = Box::new(Database {
+        tx: view.tx,
+        offset: 0,
+        metrics: Arc::clone(metrics),
+        opened: Instant::now(),
+    });
     transport.send_snapshot(OutSnapshot { message, db, db_bytes });
 }
 
@@ -109,6 +116,16 @@ pub(crate) fn send_snapshot(
 struct Database {
     tx: Arc<bolt::ReadTx>,
     offset: u64,
+    metrics: Arc<rpc::Metrics>,
+    opened: Instant,
+}
+
+impl Drop for Database {
+    /// As in etcd, a snapshot takes as long as its database is open, whatever comes of it.
+    fn drop(&mut self) {
+        let took = self.opened.elapsed();
+        self.metrics.disk_backend_snapshot_duration_seconds.observe(took.as_secs_f64());
+    }
 }
 
 impl Read for Database {

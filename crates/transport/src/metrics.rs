@@ -1,13 +1,13 @@
-//! What is counted, under etcd's names (`etcd_network_*`).
+//! What is counted, under etcd's names.
 
 use std::sync::Arc;
 
 use prometheus::core::Collector;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, exponential_buckets,
 };
 
-/// The collectors; cheap to clone. A field has the metric's name without `etcd_network_`.
+/// The collectors; cheap to clone. A field has the metric's name without `etcd_`, and without `network_`.
 ///
 /// Labels are members' ids in hex. Whoever is not a known peer counts as `unknown`, so that nobody can fill
 /// the memory with labels: DIFF(etcd), which takes ids and addresses as they come.
@@ -23,7 +23,7 @@ impl std::ops::Deref for Metrics {
 }
 
 macro_rules! collectors {
-    ($($field:ident: $kind:ident $args:tt = $help:literal;)+) => {
+    ($($field:ident: $kind:ident $args:tt = $name:literal, $help:literal;)+) => {
         /// See [`Metrics`].
         #[derive(Debug)]
         #[expect(missing_docs, reason = "the help text of each says what it is")]
@@ -38,7 +38,7 @@ macro_rules! collectors {
             /// Never with these names.
             pub fn new() -> Result<Self, prometheus::Error> {
                 Ok(Self(Arc::new(Collectors {
-                    $($field: collectors!(@make $kind $args, concat!("etcd_network_", stringify!($field)), $help),)+
+                    $($field: collectors!(@make $kind $args, $name, $help),)+
                 })))
             }
 
@@ -55,6 +55,11 @@ macro_rules! collectors {
     (@make IntGaugeVec ($($label:literal),+), $name:expr, $help:literal) => {
         IntGaugeVec::new(Opts::new($name, $help), &[$($label),+])?
     };
+    (@make Histogram ($start:literal, $factor:literal, $count:literal), $name:expr, $help:literal) => {
+        Histogram::with_opts(
+            HistogramOpts::new($name, $help).buckets(exponential_buckets($start, $factor, $count)?),
+        )?
+    };
     (@make HistogramVec ($start:literal, $factor:literal, $count:literal; $label:literal), $name:expr, $help:literal) => {
         HistogramVec::new(
             HistogramOpts::new($name, $help).buckets(exponential_buckets($start, $factor, $count)?),
@@ -64,19 +69,38 @@ macro_rules! collectors {
 }
 
 collectors! {
-    active_peers: IntGaugeVec ("Local", "Remote") = "The current number of active peer connections.";
-    disconnected_peers_total: IntCounterVec ("Local", "Remote") = "The total number of disconnected peers.";
-    peer_sent_bytes_total: IntCounterVec ("To") = "The total number of bytes sent to peers.";
-    peer_received_bytes_total: IntCounterVec ("From") = "The total number of bytes received from peers.";
-    peer_sent_failures_total: IntCounterVec ("To") = "The total number of send failures from peers.";
-    peer_received_failures_total: IntCounterVec ("From") = "The total number of receive failures from peers.";
-    snapshot_send_success: IntCounterVec ("To") = "Total number of successful snapshot sends";
-    snapshot_send_inflights_total: IntGaugeVec ("To") = "Total number of inflight snapshot sends";
-    snapshot_send_failures: IntCounterVec ("To") = "Total number of snapshot send failures";
-    snapshot_send_total_duration_seconds: HistogramVec (0.1, 2.0, 10; "To") = "Total latency distributions of v3 snapshot sends";
-    snapshot_receive_success: IntCounterVec ("From") = "Total number of successful snapshot receives";
-    snapshot_receive_inflights_total: IntGaugeVec ("From") = "Total number of inflight snapshot receives";
-    snapshot_receive_failures: IntCounterVec ("From") = "Total number of snapshot receive failures";
-    snapshot_receive_total_duration_seconds: HistogramVec (0.1, 2.0, 10; "From") = "Total latency distributions of v3 snapshot receives";
-    peer_round_trip_time_seconds: HistogramVec (0.0001, 2.0, 16; "To") = "Round-Trip-Time histogram between peers";
+    active_peers: IntGaugeVec ("Local", "Remote") =
+        "etcd_network_active_peers", "The current number of active peer connections.";
+    disconnected_peers_total: IntCounterVec ("Local", "Remote") =
+        "etcd_network_disconnected_peers_total", "The total number of disconnected peers.";
+    peer_sent_bytes_total: IntCounterVec ("To") =
+        "etcd_network_peer_sent_bytes_total", "The total number of bytes sent to peers.";
+    peer_received_bytes_total: IntCounterVec ("From") =
+        "etcd_network_peer_received_bytes_total", "The total number of bytes received from peers.";
+    peer_sent_failures_total: IntCounterVec ("To") =
+        "etcd_network_peer_sent_failures_total", "The total number of send failures from peers.";
+    peer_received_failures_total: IntCounterVec ("From") =
+        "etcd_network_peer_received_failures_total", "The total number of receive failures from peers.";
+    snapshot_send_success: IntCounterVec ("To") =
+        "etcd_network_snapshot_send_success", "Total number of successful snapshot sends";
+    snapshot_send_inflights_total: IntGaugeVec ("To") =
+        "etcd_network_snapshot_send_inflights_total", "Total number of inflight snapshot sends";
+    snapshot_send_failures: IntCounterVec ("To") =
+        "etcd_network_snapshot_send_failures", "Total number of snapshot send failures";
+    snapshot_send_total_duration_seconds: HistogramVec (0.1, 2.0, 10; "To") =
+        "etcd_network_snapshot_send_total_duration_seconds", "Total latency distributions of v3 snapshot sends";
+    snapshot_receive_success: IntCounterVec ("From") =
+        "etcd_network_snapshot_receive_success", "Total number of successful snapshot receives";
+    snapshot_receive_inflights_total: IntGaugeVec ("From") =
+        "etcd_network_snapshot_receive_inflights_total", "Total number of inflight snapshot receives";
+    snapshot_receive_failures: IntCounterVec ("From") =
+        "etcd_network_snapshot_receive_failures", "Total number of snapshot receive failures";
+    snapshot_receive_total_duration_seconds: HistogramVec (0.1, 2.0, 10; "From") =
+        "etcd_network_snapshot_receive_total_duration_seconds", "Total latency distributions of v3 snapshot receives";
+    peer_round_trip_time_seconds: HistogramVec (0.0001, 2.0, 16; "To") =
+        "etcd_network_peer_round_trip_time_seconds", "Round-Trip-Time histogram between peers";
+    snap_db_fsync_duration_seconds: Histogram (0.001, 2.0, 14) =
+        "etcd_snap_db_fsync_duration_seconds", "Time to sync a received backend file.";
+    snap_db_save_total_duration_seconds: Histogram (0.1, 2.0, 10) =
+        "etcd_snap_db_save_total_duration_seconds", "Time to save a received backend file.";
 }

@@ -19,6 +19,7 @@ use crate::client::{ClientConnection, Pace, next_part, read_body, within};
 use crate::codec::{CodecError, MessageDecoder, MessageEncoder};
 use crate::event::Event;
 use crate::hex;
+use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::pipeline::{PostError, check_answer, post_request};
 use crate::shared::{Delivery, Refused, Shared};
@@ -381,10 +382,10 @@ async fn save(
 ) -> Result<u64, String> {
     let (parts, received) = mpsc::channel(PARTS_MAX);
     let (done, result) = oneshot::channel();
-    let store = Arc::clone(&shared.store);
+    let (store, metrics) = (Arc::clone(&shared.store), shared.metrics.clone());
     tokio::task::spawn_blocking(move || {
         // The receiver is gone when the connection is; the file is complete or removed then.
-        let _ = done.send(write_parts(&*store, index, received));
+        let _ = done.send(write_parts(&*store, &metrics, index, received));
     });
     let mut pace = Pace::new();
     let broken = loop {
@@ -416,15 +417,22 @@ async fn save(
 /// Writes parts until `None` says that all are there. A channel that closes before is a broken transfer.
 fn write_parts(
     store: &dyn Store,
+    metrics: &Metrics,
     index: u64,
     mut parts: mpsc::Receiver<Option<Bytes>>,
 ) -> Result<u64, String> {
+    let begun = Instant::now();
     let mut file = store.create(index).map_err(|err| err.to_string())?;
     let mut head = Vec::new();
     while let Some(part) = parts.blocking_recv() {
         let Some(part) = part else {
             if is_database(&head) {
-                return file.finish().map_err(|err| err.to_string());
+                let complete = Instant::now();
+                let bytes = file.finish().map_err(|err| err.to_string())?;
+                let (saving, syncing) = (begun.elapsed(), complete.elapsed());
+                metrics.snap_db_fsync_duration_seconds.observe(syncing.as_secs_f64());
+                metrics.snap_db_save_total_duration_seconds.observe(saving.as_secs_f64());
+                return Ok(bytes);
             }
             file.abort();
             return Err("invalid database".to_owned());

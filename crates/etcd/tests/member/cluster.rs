@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::client::{Client, Failure};
-use crate::support::{End, Launch, Outcome, Scratch, Server};
+use crate::support::{End, Launch, Outcome, Scratch, Server, http};
 
 /// How long a cluster may take to come to what it must come to.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -299,6 +299,35 @@ fn members_come_and_go() {
 }
 
 #[test]
+fn any_member_is_asked_for_a_promotion() {
+    let mut cluster = Cluster::start("promotion", 3, &[]);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let request = pb::MemberAddRequest { peer_urls: vec![cluster.peer_url(3)], is_learner: true };
+    let added: pb::MemberAddResponse = cluster.change(leader, "Cluster/MemberAdd", &request);
+    let learner = added.member.expect("the new member").id;
+    let promote = |cluster: &Cluster, id: u64| {
+        let address = cluster.peer_url(follower).replace("http://", "");
+        http(address, &format!("POST /members/promote/{id}"))
+    };
+    assert_eq!(promote(&cluster, 7), (404, "membership: ID not found\n".to_owned()));
+    let not_ready =
+        "etcdserver: can only promote a learner member which is in sync with leader\n".to_owned();
+    assert_eq!(promote(&cluster, learner), (412, not_ready));
+    cluster.run(3, 4);
+    let members = eventually("the learner is ready", || {
+        let (status, members) = promote(&cluster, learner);
+        (status == 200).then_some(members)
+    });
+    assert!(members.contains(&format!(r#""id":{learner},"#)), "{members}");
+    assert!(!members.contains("isLearner"), "{members}");
+    // The leader counts them.
+    let metrics = cluster.server(leader).metrics();
+    assert_eq!(metrics["etcd_server_learner_promote_successes"], 1.0);
+    let reason = "etcd_server_learner_promote_failures{Reason=\"membership: ID not found\"}";
+    assert_eq!(metrics[reason], 1.0);
+}
+
+#[test]
 fn a_member_with_another_url_is_found() {
     let mut cluster = Cluster::start("update", 3, &[]);
     let moved = format!("http://{}:3380", cluster.host);
@@ -371,6 +400,13 @@ fn who_is_far_behind_gets_a_snapshot() {
     cluster.run(3, 4);
     cluster.put(3, "k100");
     assert_eq!(cluster.agree(), 101);
+    for (member, name) in [
+        (leader, "etcd_disk_backend_snapshot_duration_seconds_count"),
+        (behind, "etcd_snap_db_save_total_duration_seconds_count"),
+        (behind, "etcd_snap_db_fsync_duration_seconds_count"),
+    ] {
+        assert!(cluster.server(member).metrics()[name] > 0.0, "{name}");
+    }
     let end = cluster.take(behind).kill();
     assert!(end.log().contains("applied the database of a snapshot"), "{}", end.log());
     // What came by snapshot is there after a crash.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -275,13 +275,9 @@ impl Server {
 
     /// The body of a page.
     pub(crate) fn page(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("connect");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n")
-            .expect("send");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("receive");
-        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
-        text.split_once("\r\n\r\n").expect("a head").1.to_owned()
+        let (status, body) = http(&self.address, &format!("GET {path}"));
+        assert_eq!(status, 200, "{body}");
+        body
     }
 
     /// Samples of the metrics page without labels.
@@ -295,6 +291,17 @@ impl Server {
             })
             .collect()
     }
+}
+
+/// Status and body of the answer to a request without a body, such as `GET /health`.
+pub(crate) fn http(address: impl ToSocketAddrs, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("connect");
+    write!(stream, "{request} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n").expect("send");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("receive");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), body.to_owned())
 }
 
 /// A server that has ended.

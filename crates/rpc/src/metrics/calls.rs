@@ -102,9 +102,9 @@ impl prometheus::core::Collector for Collector {
     fn collect(&self) -> Vec<MetricFamily> {
         let cores = self.cores.lock().clone();
         let plain = |(name, help): (&str, &str), count: fn(&Row) -> u64| {
-            let metrics = METHODS.iter().map(|method| {
+            let metrics = METHODS.iter().filter_map(|method| {
                 let total = cores.iter().map(|core| count(&core.rows[row(method.rpc)])).sum();
-                metric(labels(method, None), total)
+                is_shown(method, total).then(|| metric(labels(method, None), total))
             });
             family(name, help, metrics.collect())
         };
@@ -115,7 +115,9 @@ impl prometheus::core::Collector for Collector {
                     core.rows[row(method.rpc)].handled[code as usize].get()
                 };
                 let total = cores.iter().map(count).sum();
-                handled.push(metric(labels(method, Some(code.name())), total));
+                if is_shown(method, total) {
+                    handled.push(metric(labels(method, Some(code.name())), total));
+                }
             }
         }
         vec![
@@ -125,6 +127,11 @@ impl prometheus::core::Collector for Collector {
             family(HANDLED.0, HANDLED.1, handled),
         ]
     }
+}
+
+/// Locks and elections join etcd's server after it has made its counters: theirs appear with the first call.
+fn is_shown(method: &Method, total: u64) -> bool {
+    total > 0 || !["v3lockpb.Lock", "v3electionpb.Election"].contains(&method.service)
 }
 
 /// The values of the labels method, service and type.
