@@ -84,7 +84,7 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
         self.meter.take();
         match installed {
             Ok(backend) => {
-                info!("snapshot-index" = index, "applied the database of a snapshot");
+                info!("incoming-leader-snapshot-index" = index, "applied snapshot");
                 backend
             }
             Err(err) => fatal("failed to open snapshot backend", &err),

@@ -154,7 +154,7 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
         self.meter.take();
         let seconds = (self.clock.now_mono() - begin).as_secs_f64();
         self.metrics.debugging_snap_save_total_duration_seconds.observe(seconds);
-        info!("snapshot-index" = metadata.index, "saved snapshot");
+        info!("snapshot-index" = metadata.index, "saved snapshot to disk");
     }
 
     fn purge(&self) {
