@@ -99,7 +99,9 @@ fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
         Ok(member) => member,
         Err(err) => {
             let text = err.to_string();
-            error!(error = text.as_str(), "bootstrap failed");
+            if !matches!(err, server::StartError::Corrupt(_)) {
+                error!(error = text.as_str(), "bootstrap failed");
+            }
             error!(level = "fatal", error = text.as_str(), "discovery failed");
             return ExitCode::FAILURE;
         }

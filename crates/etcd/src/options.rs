@@ -273,11 +273,6 @@ fn validate(values: &Values, config: &Config) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    if config.feature_gates.compact_hash_check
-        && values.duration("compact-hash-check-time").is_zero()
-    {
-        return Err("--compact-hash-check-time must be >0 (set to 0s)".to_owned());
-    }
     config.validate()
 }
 
@@ -363,6 +358,8 @@ fn to_config(values: &Values) -> Result<Config, String> {
     if let Some(limit) = usize::try_from(limit).ok().filter(|&limit| limit > 0) {
         config.backend_batch_limit = limit;
     }
+    config.corrupt_check_time = values.duration("corrupt-check-time");
+    config.compact_hash_check_time = values.duration("compact-hash-check-time");
     config.feature_gates.set(values.text("feature-gates"))?;
     Ok(config)
 }

@@ -818,7 +818,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "corrupt-check-time",
         Duration,
         "0s",
-        DefaultOnly,
+        Full,
         "Duration of time between cluster corruption check passes.",
     ),
     flag(

@@ -96,6 +96,8 @@ pub(crate) fn configuration(config: &Config, is_initialized: bool) {
         "pre-vote" = config.pre_vote,
         "feature-gates" = feature_gates(config),
         "initial-corrupt-check" = config.feature_gates.initial_corrupt_check,
+        "corrupt-check-time-interval" = go_duration(config.corrupt_check_time),
+        "compact-check-time-interval" = go_duration(config.compact_hash_check_time),
         "auto-compaction-mode" = mode,
         "auto-compaction-retention" = go_duration(retention),
         "auto-compaction-interval" = go_duration(retention),

@@ -95,6 +95,10 @@ pub struct Config {
     pub warning_unary_request_duration: Duration,
     /// An entry that takes longer to apply is logged.
     pub warning_apply_duration: Duration,
+    /// Time between two comparisons of all data with the other members; zero: none.
+    pub corrupt_check_time: Duration,
+    /// Time between two comparisons of what compactions left, if that gate is on.
+    pub compact_hash_check_time: Duration,
     /// Whether the time of each call is among the metrics.
     pub extensive_metrics: bool,
     /// Whether log writes are not synced, for tests only.
@@ -256,6 +260,8 @@ impl Default for Config {
             watch_progress_notify_interval: Duration::from_secs(600),
             warning_unary_request_duration: Duration::from_millis(300),
             warning_apply_duration: Duration::from_millis(100),
+            corrupt_check_time: Duration::ZERO,
+            compact_hash_check_time: Duration::from_secs(60),
             extensive_metrics: false,
             unsafe_no_fsync: false,
             feature_gates: FeatureGates::default(),
@@ -328,6 +334,9 @@ impl Config {
                 "--election-timeout[{}ms] is too long, and should be set less than 50000ms",
                 self.election_ms
             ));
+        }
+        if self.compact_hash_check_time.is_zero() {
+            return Err("--compact-hash-check-time must be >0 (set to 0s)".to_owned());
         }
         if self.feature_gates.lease_checkpoint_persist && !self.feature_gates.lease_checkpoint {
             return Err(

@@ -40,6 +40,9 @@ pub enum StartError {
     /// What the members of a running cluster say of it, or that they say nothing.
     #[error("{0}")]
     Join(String),
+    /// Its data is not that of the other members.
+    #[error("{0}")]
+    Corrupt(String),
     /// An address can't be listened on.
     #[error("{0}")]
     Listen(String),

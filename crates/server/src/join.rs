@@ -36,7 +36,7 @@ pub(crate) fn join(config: &Config, initial: &InitialCluster) -> Result<Place, S
         StartError::Join(format!("error validating peerURLs {}: {err}", describe(&existing)))
     })?;
     let local = cluster.member_by_name(&config.name).expect("verified above").id;
-    if !is_compatible(&cluster, local, request_timeout(config)) {
+    if !is_compatible(&cluster, local, config.request_timeout()) {
         return Err(StartError::Join("incompatible with current running cluster".to_owned()));
     }
     check_learners(config, &existing)?;
@@ -63,10 +63,6 @@ pub(crate) fn check_learners(config: &Config, cluster: &Cluster) -> Result<(), S
         return Err(StartError::Join(err.to_string()));
     }
     Ok(())
-}
-
-fn request_timeout(config: &Config) -> Duration {
-    Duration::from_secs(5) + 2 * Duration::from_millis(config.election_ms)
 }
 
 fn urls_of_others(cluster: &Cluster, name: &str) -> Vec<String> {

@@ -19,6 +19,7 @@ mod boot;
 mod commit_thread;
 mod config;
 mod consensus_thread;
+mod corruption;
 mod defrag;
 mod disk_thread;
 mod error;

@@ -22,6 +22,7 @@ use crate::ask_leader;
 use crate::boot::{self, Loaded};
 use crate::commit_thread::CommitThread;
 use crate::consensus_thread::Consensus;
+use crate::corruption;
 use crate::disk_thread::DiskWriter;
 use crate::error::StartError;
 use crate::fatal::fatal;
@@ -310,6 +311,11 @@ impl Threads {
         )
         .map_err(|err| StartError::database(&db, &err))?;
         let reader = applier.reader();
+        if matches!(boot, replica::Boot::Restart { .. })
+            && config.feature_gates.initial_corrupt_check
+        {
+            corruption::check_at_start(&reader, applier.cluster(), config.request_timeout())?;
+        }
         let backend_options = applier.backend().options().clone();
         info!("current-rev" = reader.current_revision(), "kvstore restored");
         announce::quota(config);
@@ -340,6 +346,12 @@ impl Threads {
         let asking = ask_leader::run(questions, Arc::clone(&peer_desk), Arc::clone(&inboxes));
         transport.handle().spawn(asking);
         transport.handle().spawn(version_monitor::run(Arc::clone(&peer_desk)));
+        let gates = &config.feature_gates;
+        let intervals = corruption::Intervals {
+            periodic: Some(config.corrupt_check_time).filter(|time| !time.is_zero()),
+            compaction: gates.compact_hash_check.then_some(config.compact_hash_check_time),
+        };
+        transport.handle().spawn(corruption::run(Arc::clone(&peer_desk), intervals));
 
         let (disk, disk_inputs) = mpsc::channel();
         let (commit, commit_inputs) = mpsc::channel();

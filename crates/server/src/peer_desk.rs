@@ -7,7 +7,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use api::Error;
+use api::etcdserverpb as pb;
+use api::internal::{InternalRequestRef, OpRef};
+use api::wire::Encode as _;
+use bytes::Bytes;
 use parking_lot::Mutex;
+use prost::Message as _;
 use replica::{ConfProposal, Event};
 use rpc::{Metrics, PEER_CORE, RequestIds, State};
 use tokio::sync::oneshot;
@@ -24,7 +29,7 @@ pub(crate) struct PeerDesk {
     metrics: Arc<Metrics>,
     pub(crate) is_strict: bool,
     /// How long a proposal waits.
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     consensus: SyncSender<Event>,
     apply: SyncSender<apply::Input>,
     reader: Mutex<mvcc::Reader>,
@@ -97,6 +102,22 @@ impl PeerDesk {
         self.waiting.lock().ids.next_id()
     }
 
+    /// Has it recorded that a member's data is not that of the others; 0 stands for whoever it is.
+    pub(crate) fn raise_corrupt_alarm(&self, member_id: u64) {
+        let request = pb::AlarmRequest {
+            action: pb::alarm_request::AlarmAction::Activate.into(),
+            member_id,
+            alarm: pb::AlarmType::Corrupt.into(),
+        };
+        let request = request.encode_to_vec();
+        let id = self.next_request_id();
+        let entry =
+            InternalRequestRef { id, op: Some(OpRef::Alarm(&request)), ..Default::default() };
+        // If it is lost, the next check finds the same.
+        let proposal = replica::Proposal { id, data: Bytes::from(entry.encode_to_vec()) };
+        self.tell_consensus(Event::Propose(vec![proposal]));
+    }
+
     /// Tells consensus something that may be lost when it has no room.
     pub(crate) fn tell_consensus(&self, event: Event) {
         let _ = self.consensus.try_send(event);
@@ -110,6 +131,26 @@ impl PeerDesk {
         match tokio::time::timeout(FRESH_TIMEOUT, self.read()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(LeaseRefusal::Timeout),
+        }
+    }
+
+    /// A linearizable read, for as long as a proposal may take.
+    pub(crate) async fn fresh_read(&self) -> Result<(), Error> {
+        tokio::time::timeout(self.timeout, self.read()).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// What reads see now.
+    pub(crate) fn reader(&self) -> mvcc::Reader {
+        self.reader.lock().clone()
+    }
+
+    /// This member's hash at a revision, 0 for the current one, and the current revision.
+    pub(crate) async fn hash_kv(&self, revision: i64) -> Result<(mvcc::KvHash, i64), String> {
+        let reader = self.reader();
+        let hashing = tokio::task::spawn_blocking(move || reader.hash_kv(revision));
+        match hashing.await {
+            Ok(result) => result.map_err(|err| err.to_string()),
+            Err(err) => Err(err.to_string()),
         }
     }
 
@@ -227,20 +268,18 @@ impl PeerDesk {
                 tell(Some(reply), ask_leader::promote(id, self.timeout, &self).await);
             }
             Request::HashKv { revision, reply } => {
-                let reader = self.reader.lock().clone();
-                let result = tokio::task::spawn_blocking(move || hash_kv(&reader, revision)).await;
-                // Whoever reads the whole database does not panic.
-                if let Ok(result) = result {
-                    tell(Some(reply), result);
-                }
+                let result = self.hash_kv(revision).await;
+                let result = result.map(|(hash, current)| HashKv {
+                    revision: current,
+                    hash: hash.hash,
+                    compact_revision: hash.compact_revision,
+                    hash_revision: hash.revision,
+                });
+                tell(Some(reply), result);
             }
             Request::DowngradeEnabled { reply } => {
-                let result = match tokio::time::timeout(self.timeout, self.read()).await {
-                    Ok(Ok(())) => Ok(self.state.cluster().downgrade().enabled),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err(Error::Timeout.to_string()),
-                };
-                tell(Some(reply), result);
+                let result = self.fresh_read().await.map_err(|error| error.to_string());
+                tell(Some(reply), result.map(|()| self.state.cluster().downgrade().enabled));
             }
             Request::LeaseRenew { id, reply } => tell(Some(reply), self.renew(id).await),
             Request::LeaseTimeToLive { id, keys, reply } => {
@@ -260,18 +299,4 @@ fn tell<T>(waiter: Option<oneshot::Sender<T>>, answer: T) {
     if let Some(waiter) = waiter {
         let _ = waiter.send(answer);
     }
-}
-
-fn hash_kv(reader: &mvcc::Reader, revision: i64) -> Result<HashKv, String> {
-    let (hash, current) = reader.hash_kv(revision).map_err(|err| match err {
-        mvcc::Error::Compacted => Error::Compacted.internal_message().to_owned(),
-        mvcc::Error::Future => Error::FutureRev.internal_message().to_owned(),
-        err => err.to_string(),
-    })?;
-    Ok(HashKv {
-        revision: current,
-        hash: hash.hash,
-        compact_revision: hash.compact_revision,
-        hash_revision: hash.revision,
-    })
 }

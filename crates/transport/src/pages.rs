@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::client::read_body;
-use crate::event::{LeaseRefusal, Request};
+use crate::event::{HashKv, LeaseRefusal, Request};
 use crate::handler::{
     Early, Page, await_reply, check_cluster_if_given, content, early, error, is_too_long, json,
     with_cluster_id, wrong_method,
@@ -100,6 +100,56 @@ async fn promote_id(
     }
 }
 
+/// `HashKVResponse` as Go's JSON has it: zeros are left out.
+#[derive(Debug, serde::Deserialize)]
+struct HashKvResponse {
+    #[serde(default)]
+    header: HashKvHeader,
+    #[serde(default)]
+    hash: u32,
+    #[serde(default)]
+    compact_revision: i64,
+    #[serde(default)]
+    hash_revision: i64,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+struct HashKvHeader {
+    #[serde(default)]
+    revision: i64,
+}
+
+impl HashKv {
+    /// Reads the answer of another member to `/members/hashkv`.
+    ///
+    /// # Errors
+    /// If it is not what a member answers.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, impl std::error::Error + use<>> {
+        serde_json::from_slice(bytes).map(|answer: HashKvResponse| Self {
+            revision: answer.header.revision,
+            hash: answer.hash,
+            compact_revision: answer.compact_revision,
+            hash_revision: answer.hash_revision,
+        })
+    }
+
+    fn to_json(self) -> String {
+        let mut fields = vec![match self.revision {
+            0 => "\"header\":{}".to_owned(),
+            revision => format!("\"header\":{{\"revision\":{revision}}}"),
+        }];
+        let mut field = |name: &str, value: i64| {
+            if value != 0 {
+                fields.push(format!("\"{name}\":{value}"));
+            }
+        };
+        field("hash", i64::from(self.hash));
+        field("compact_revision", self.compact_revision);
+        field("hash_revision", self.hash_revision);
+        format!("{{{}}}", fields.join(","))
+    }
+}
+
 /// `HashKVRequest` as Go's JSON has it.
 #[derive(Debug, serde::Deserialize)]
 struct HashKvRequest {
@@ -134,22 +184,7 @@ async fn hash_kv_at(
     })?;
     let revision = request.revision;
     match ask(shared, |reply| Request::HashKv { revision, reply }).await? {
-        Ok(answer) => {
-            // As Go writes the struct: zeros are left out.
-            let mut fields = vec![match answer.revision {
-                0 => "\"header\":{}".to_owned(),
-                revision => format!("\"header\":{{\"revision\":{revision}}}"),
-            }];
-            let mut field = |name: &str, value: i64| {
-                if value != 0 {
-                    fields.push(format!("\"{name}\":{value}"));
-                }
-            };
-            field("hash", i64::from(answer.hash));
-            field("compact_revision", answer.compact_revision);
-            field("hash_revision", answer.hash_revision);
-            Ok(with_cluster_id(shared, json(format!("{{{}}}", fields.join(",")))))
-        }
+        Ok(answer) => Ok(with_cluster_id(shared, json(answer.to_json()))),
         Err(text) => {
             warn!("requested-revision" = revision, error = text, "failed to get hashKV");
             Err(early(StatusCode::BAD_REQUEST, &text))
@@ -245,5 +280,29 @@ pub(crate) async fn lease_time_to_live(
         }
         Ok(Err(refusal)) => lease_refused(refusal, StatusCode::INTERNAL_SERVER_ERROR),
         Err(page) => *page,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_written_as_go_writes_them() {
+        let all = HashKv { revision: 9, hash: 7, compact_revision: -1, hash_revision: 8 };
+        for (hash, json) in [
+            (all, r#"{"header":{"revision":9},"hash":7,"compact_revision":-1,"hash_revision":8}"#),
+            (HashKv::default(), r#"{"header":{}}"#),
+        ] {
+            assert_eq!(hash.to_json(), json);
+            assert_eq!(HashKv::from_json(json.as_bytes()).ok(), Some(hash));
+        }
+        // 3.5 tells no revision of the hash.
+        let old = br#"{"header":{"revision":9},"hash":7,"compact_revision":-1}"#;
+        let expected = HashKv { hash_revision: 0, ..all };
+        assert_eq!(HashKv::from_json(old).ok(), Some(expected));
+        for wrong in [&b""[..], b"[]", b"{\"hash\":-1}", b"{\"hash\":4294967296}", b"\xff"] {
+            assert!(HashKv::from_json(wrong).is_err());
+        }
     }
 }

@@ -20,16 +20,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 const UNHEALTHY: &str = "etcdserver: unhealthy cluster";
 
 /// A cluster of servers on an address of its own, so that ports can be told in advance.
-struct Cluster {
+pub(crate) struct Cluster {
     scratch: Scratch,
     host: String,
     flags: Vec<&'static str>,
-    servers: Vec<Option<Server>>,
+    pub(crate) servers: Vec<Option<Server>>,
 }
 
 impl Cluster {
     /// A cluster whose first members are started at once.
-    fn start(name: &str, members: usize, flags: &[&'static str]) -> Self {
+    pub(crate) fn start(name: &str, members: usize, flags: &[&'static str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // 127.0.0.0/8 is this machine; no two tests that run at a time share an address.
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -45,16 +45,16 @@ impl Cluster {
         cluster
     }
 
-    fn data(&self, number: usize) -> PathBuf {
+    pub(crate) fn data(&self, number: usize) -> PathBuf {
         self.scratch.join(&format!("n{number}"))
     }
 
-    fn peer_url(&self, number: usize) -> String {
+    pub(crate) fn peer_url(&self, number: usize) -> String {
         format!("http://{}:{}", self.host, 2380 + number)
     }
 
     /// The command line of a member that knows of the first `members`.
-    fn launch(&self, number: usize, members: usize, state: &str) -> Launch {
+    pub(crate) fn launch(&self, number: usize, members: usize, state: &str) -> Launch {
         let list: Vec<String> =
             (0..members).map(|number| format!("n{number}={}", self.peer_url(number))).collect();
         let url = self.peer_url(number);
@@ -65,16 +65,16 @@ impl Cluster {
             .flags(&self.flags)
     }
 
-    fn server(&self, number: usize) -> &Server {
+    pub(crate) fn server(&self, number: usize) -> &Server {
         self.servers[number].as_ref().expect("it runs")
     }
 
-    fn take(&mut self, number: usize) -> Server {
+    pub(crate) fn take(&mut self, number: usize) -> Server {
         self.servers[number].take().expect("it runs")
     }
 
     /// Starts a member again, or a new one that joins.
-    fn run(&mut self, number: usize, members: usize) {
+    pub(crate) fn run(&mut self, number: usize, members: usize) {
         let server = self.launch(number, members, "existing").start();
         if number == self.servers.len() {
             self.servers.push(None);
@@ -83,16 +83,16 @@ impl Cluster {
     }
 
     /// The numbers of the servers that run.
-    fn running(&self) -> Vec<usize> {
+    pub(crate) fn running(&self) -> Vec<usize> {
         (0..self.servers.len()).filter(|number| self.servers[*number].is_some()).collect()
     }
 
-    fn id(&self, number: usize) -> u64 {
+    pub(crate) fn id(&self, number: usize) -> u64 {
         self.server(number).client().status().header.expect("a header").member_id
     }
 
     /// The number of the server that leads, once all that run agree.
-    fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         eventually("a leader", || {
             let running = self.running();
             let leaders: Vec<u64> = running
@@ -105,13 +105,13 @@ impl Cluster {
         })
     }
 
-    fn follower(&self) -> usize {
+    pub(crate) fn follower(&self) -> usize {
         let leader = self.leader();
         *self.running().iter().find(|number| **number != leader).expect("another")
     }
 
     /// All running servers have the same keys, by their own account and by the hash of all revisions.
-    fn agree(&self) -> usize {
+    pub(crate) fn agree(&self) -> usize {
         let states: Vec<_> = self
             .running()
             .iter()
@@ -131,7 +131,7 @@ impl Cluster {
         states[0].2.len()
     }
 
-    fn list(&self, number: usize) -> Vec<pb::Member> {
+    pub(crate) fn list(&self, number: usize) -> Vec<pb::Member> {
         let request = pb::MemberListRequest { linearizable: true };
         let response: pb::MemberListResponse =
             self.server(number).client().call("Cluster/MemberList", &request).expect("a list");
@@ -139,7 +139,7 @@ impl Cluster {
     }
 
     /// A change of the members through a server, as soon as that takes the cluster for healthy.
-    fn change<A: Message + Default>(
+    pub(crate) fn change<A: Message + Default>(
         &self,
         through: usize,
         method: &str,
@@ -154,13 +154,13 @@ impl Cluster {
     }
 
     /// A write through a server, tried until it is acknowledged.
-    fn put(&self, through: usize, key: &str) {
+    pub(crate) fn put(&self, through: usize, key: &str) {
         eventually("a write", || self.server(through).client().put(key.as_bytes(), b"v").ok());
     }
 }
 
 /// Looks until there is something.
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {

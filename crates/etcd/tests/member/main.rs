@@ -4,6 +4,7 @@
 
 mod client;
 mod cluster;
+mod corruption;
 mod crash;
 mod disk;
 mod process;

@@ -273,10 +273,21 @@ impl Server {
         self.process.finish()
     }
 
+    /// Waits for a message in the log.
+    pub(crate) fn wait_for(&mut self, message: &str) {
+        let found = self.process.wait_for_line(|line| line["msg"] == message);
+        assert!(found.is_some(), "ended without {message:?}:\n{}", self.process.log.join("\n"));
+    }
+
     /// The body of a page.
     pub(crate) fn page(&self, path: &str) -> String {
-        let (status, body) = http(&self.address, &format!("GET {path}"));
-        assert_eq!(status, 200, "{body}");
+        self.page_with(path, 200)
+    }
+
+    /// The body of a page that is answered with this status.
+    pub(crate) fn page_with(&self, path: &str, status: u16) -> String {
+        let (found, body) = http(&self.address, &format!("GET {path}"));
+        assert_eq!(found, status, "{body}");
         body
     }
 
