@@ -86,6 +86,11 @@ impl Values {
         self.texts.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Each value that somebody gave, in their order.
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.texts.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
     fn text(&self, name: &str) -> &str {
         let flag = table::find(name).expect("a flag of the table");
         self.given(name).unwrap_or(flag.default)
@@ -360,7 +365,9 @@ fn to_config(values: &Values) -> Result<Config, String> {
     }
     config.corrupt_check_time = values.duration("corrupt-check-time");
     config.compact_hash_check_time = values.duration("compact-hash-check-time");
-    config.feature_gates.set(values.text("feature-gates"))?;
+    for list in values.all("feature-gates") {
+        config.feature_gates.set(list)?;
+    }
     Ok(config)
 }
 

@@ -301,7 +301,7 @@ mod tests {
         let old = br#"{"header":{"revision":9},"hash":7,"compact_revision":-1}"#;
         let expected = HashKv { hash_revision: 0, ..all };
         assert_eq!(HashKv::from_json(old).ok(), Some(expected));
-        for wrong in [&b""[..], b"[]", b"{\"hash\":-1}", b"{\"hash\":4294967296}", b"\xff"] {
+        for wrong in [&b""[..], b"7", b"{\"hash\":-1}", b"{\"hash\":4294967296}", b"\xff"] {
             assert!(HashKv::from_json(wrong).is_err());
         }
     }

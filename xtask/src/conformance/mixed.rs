@@ -2,7 +2,10 @@
 //!
 //! A cluster is founded by both kinds; each leads; members come, move and go through each; who is far behind gets the
 //! database of the other kind; the leader of each kind is killed. Then a cluster moves from etcd to ours and back, one
-//! member at a time on its directory, while writers run. After every step all members have the same hash.
+//! member at a time on its directory, while writers run. After every step all members have the same hash. And the data of
+//! a member of each kind is altered: the other kind finds it.
+
+mod altered;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use altered::Check;
 
 use super::process::{self, Member, Server};
 use super::{Outcome, tools::Tools};
@@ -40,6 +45,14 @@ impl Kind {
     }
 }
 
+/// What becomes of a cluster.
+#[derive(Clone, Copy, Debug)]
+enum Story {
+    Together([Kind; 3]),
+    MoveAndReturn,
+    Altered(Check),
+}
+
 pub(super) fn run(
     tools: &Tools,
     ours: &Path,
@@ -47,9 +60,11 @@ pub(super) fn run(
     outcome: &mut Outcome,
 ) -> Result<(), String> {
     let stories = [
-        ("rolling move", [Kind::Etcd; 3]),
-        ("two 3.7.3, one ours", [Kind::Etcd, Kind::Etcd, Kind::Ours]),
-        ("one 3.7.3, two ours", [Kind::Etcd, Kind::Ours, Kind::Ours]),
+        ("rolling move", Story::MoveAndReturn),
+        ("two 3.7.3, one ours", Story::Together([Kind::Etcd, Kind::Etcd, Kind::Ours])),
+        ("one 3.7.3, two ours", Story::Together([Kind::Etcd, Kind::Ours, Kind::Ours])),
+        ("altered data, periodic check", Story::Altered(Check::Periodic)),
+        ("altered data, check of compactions", Story::Altered(Check::Compaction)),
     ];
     // Two at a time: most of a story is waiting for elections, disks and processes.
     let stories = Mutex::new(stories.into_iter());
@@ -57,7 +72,7 @@ pub(super) fn run(
     let worker = || {
         loop {
             let next = stories.lock().map_or(None, |mut stories| stories.next());
-            let Some((name, kinds)) = next else { break };
+            let Some((name, story)) = next else { break };
             let folder = work.join(name.replace([' ', ','], "-"));
             let begun = Instant::now();
             let mut cluster = Cluster {
@@ -65,14 +80,19 @@ pub(super) fn run(
                 ours,
                 folder,
                 name,
+                extra: Vec::new(),
                 begun,
                 nodes: Vec::new(),
                 named: 0,
                 cases: Vec::new(),
             };
-            let told = match kinds[2] {
-                Kind::Ours => cluster.live_together(kinds),
-                _ => cluster.move_and_return(kinds),
+            let told = match story {
+                Story::Together(kinds) => cluster.live_together(kinds),
+                Story::MoveAndReturn => cluster.move_and_return([Kind::Etcd; 3]),
+                Story::Altered(check) => {
+                    cluster.extra = check.flags().to_vec();
+                    cluster.find_altered(check)
+                }
             };
             if let Err(why) = told {
                 cluster.case("the rest", Err(why));
@@ -117,6 +137,8 @@ struct Cluster<'a> {
     ours: &'a Path,
     folder: PathBuf,
     name: &'static str,
+    /// What its members are started with beside the usual.
+    extra: Vec<&'static str>,
     begun: Instant,
     nodes: Vec<Node>,
     /// How many there have been: who was removed does not come back.
@@ -157,14 +179,12 @@ impl Cluster<'_> {
         for kind in kinds {
             self.new_node(*kind);
         }
-        let list = self.initial_cluster();
-        let starting: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|node| {
+        let starting: Vec<_> = (0..self.nodes.len())
+            .map(|number| {
+                let node = &self.nodes[number];
                 let (binary, member) = (self.binary(node.kind), node.member.clone());
-                let (name, list) = (node.name.clone(), list.clone());
-                thread::spawn(move || launch(&binary, &member, &name, &list, "new"))
+                let flags = self.flags(number, "new");
+                thread::spawn(move || launch(&binary, &member, &flags))
             })
             .collect();
         for (node, starting) in self.nodes.iter_mut().zip(starting) {
@@ -211,12 +231,21 @@ impl Cluster<'_> {
         self.nodes.iter().map(entry).collect::<Vec<_>>().join(",")
     }
 
+    /// What all members of the story are started with.
+    fn flags(&self, number: usize, state: &str) -> Vec<String> {
+        let (name, list) = (self.nodes[number].name.as_str(), self.initial_cluster());
+        let cluster =
+            ["--name", name, "--initial-cluster", &list, "--initial-cluster-state", state];
+        let all = cluster.iter().chain(&FLAGS).chain(&self.extra);
+        all.map(|flag| (*flag).to_owned()).collect()
+    }
+
     /// Starts a member that is down or joins.
     fn start(&mut self, number: usize) -> Result<(), String> {
-        let list = self.initial_cluster();
+        let flags = self.flags(number, "existing");
         let node = &self.nodes[number];
         let binary = self.binary(node.kind);
-        let server = launch(&binary, &node.member, &node.name, &list, "existing")
+        let server = launch(&binary, &node.member, &flags)
             .map_err(|why| format!("{} ({}): {why}", node.name, node.kind.name()))?;
         self.nodes[number].server = Some(server);
         Ok(())
@@ -279,6 +308,13 @@ impl Cluster<'_> {
         Ok(self.ids()?.get(at).ok_or("no status")?.0)
     }
 
+    /// The highest revision that a member tells.
+    fn revision(&self) -> Result<i64, String> {
+        let statuses = self.etcdctl_json(&["endpoint", "status"])?;
+        let revisions = statuses.iter().map(|status| &status["Status"]["header"]["revision"]);
+        Ok(revisions.filter_map(serde_json::Value::as_i64).max().unwrap_or(0))
+    }
+
     /// Makes a member the leader of all that run.
     fn lead(&mut self, number: usize) -> Result<(), String> {
         let what = format!("leadership of {}", self.nodes[number].kind.name());
@@ -316,9 +352,7 @@ impl Cluster<'_> {
     }
 
     fn same_hash(&self) -> Result<(), String> {
-        let revision = self.etcdctl_json(&["endpoint", "status"])?;
-        let revisions = revision.iter().map(|status| &status["Status"]["header"]["revision"]);
-        let revision = revisions.filter_map(serde_json::Value::as_i64).max().unwrap_or(0);
+        let revision = self.revision()?;
         // A linearizable read waits until the member has it.
         for number in self.running() {
             self.eventually("read", |this| this.etcdctl(number, &["get", "k"]))?;
@@ -512,15 +546,9 @@ impl Drop for Writers {
     }
 }
 
-fn launch(
-    binary: &Path,
-    member: &Member,
-    name: &str,
-    list: &str,
-    state: &str,
-) -> Result<Server, String> {
-    let cluster = ["--name", name, "--initial-cluster", list, "--initial-cluster-state", state];
-    Server::start(binary, member, &[cluster.as_slice(), &FLAGS].concat())
+fn launch(binary: &Path, member: &Member, flags: &[String]) -> Result<Server, String> {
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    Server::start(binary, member, &flags)
 }
 
 fn finish(command: &mut Command) -> Result<String, String> {

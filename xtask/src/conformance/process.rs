@@ -198,6 +198,15 @@ impl Server {
         extra: &[&str],
         limit: Duration,
     ) -> Result<Self, String> {
+        let begun = Instant::now();
+        let mut server = Self::launch(binary, member, extra)?;
+        server.wait_healthy(begun, limit)?;
+        server.started_in = begun.elapsed();
+        Ok(server)
+    }
+
+    /// Starts `binary`, which may never become healthy.
+    pub(crate) fn launch(binary: &Path, member: &Member, extra: &[&str]) -> Result<Self, String> {
         let log = member.dir.with_extension("log");
         if let Some(parent) = log.parent() {
             fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
@@ -205,7 +214,6 @@ impl Server {
         let file = File::options().create(true).append(true).open(&log);
         let file = file.map_err(|e| format!("{}: {e}", log.display()))?;
         let log_from = file.metadata().map_or(0, |metadata| metadata.len() as usize);
-        let begun = Instant::now();
         let child = Command::new(binary)
             .args(member.args())
             .args(extra)
@@ -215,10 +223,7 @@ impl Server {
             .spawn()
             .map_err(|e| format!("cannot run {}: {e}", binary.display()))?;
         let member = member.clone();
-        let mut server = Self { child, log, log_from, member, started_in: Duration::ZERO };
-        server.wait_healthy(begun, limit)?;
-        server.started_in = begun.elapsed();
-        Ok(server)
+        Ok(Self { child, log, log_from, member, started_in: Duration::ZERO })
     }
 
     fn wait_healthy(&mut self, begun: Instant, limit: Duration) -> Result<(), String> {
@@ -251,9 +256,14 @@ impl Server {
     }
 
     pub(crate) fn log_tail(&self) -> String {
+        last_lines(&self.log(), 3)
+    }
+
+    /// What this process has logged.
+    pub(crate) fn log(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         let bytes = bytes.get(self.log_from..).unwrap_or_default();
-        last_lines(&String::from_utf8_lossy(bytes), 3)
+        String::from_utf8_lossy(bytes).into_owned()
     }
 
     pub(crate) fn pid(&self) -> u32 {
