@@ -58,6 +58,17 @@ pub enum ReconfigurationError {
     Unhealthy,
 }
 
+/// For how long this member has been connected to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connected {
+    /// It is not.
+    No,
+    /// Not for long enough to count on it.
+    Lately,
+    /// For a while.
+    Long,
+}
+
 /// What a configuration change did, for the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipChange {
@@ -288,42 +299,44 @@ impl Cluster {
     }
 
     /// The checks that a member makes before it proposes a change, under
-    /// `--strict-reconfig-check`: no change may endanger the quorum. `is_active` says whether this
-    /// member has been connected to another for a while.
+    /// `--strict-reconfig-check`: no change may endanger the quorum. `connected` tells of this
+    /// member's connections to others.
     ///
     /// # Errors
     /// See [`ReconfigurationError`].
     pub fn check_reconfiguration(
         &self,
         change: &ConfChange,
-        is_active: impl Fn(u64) -> bool,
+        connected: impl Fn(u64) -> Connected,
     ) -> Result<(), ReconfigurationError> {
         let id = change.node_id;
         let enough = |is_ready: bool| {
             if is_ready { Ok(()) } else { Err(ReconfigurationError::NotEnoughStarted) }
         };
-        let is_active = |id: u64| id == self.local_id || is_active(id);
+        let healthy = |is_healthy: bool| {
+            if is_healthy { Ok(()) } else { Err(ReconfigurationError::Unhealthy) }
+        };
+        let is_active = |id: u64| id == self.local_id || connected(id) == Connected::Long;
+        let voters = self.voters().count();
+        let active = || self.voters().filter(|member| is_active(member.id)).count();
         match change.change_type {
             ConfChangeType::AddNode if self.member(id).is_some() => {
                 enough(self.is_ready_to_promote())
             }
-            ConfChangeType::AddNode => {
-                enough(self.is_ready_to_add_voter())?;
-                let healthy = self.voters().all(|member| is_active(member.id));
-                if healthy { Ok(()) } else { Err(ReconfigurationError::Unhealthy) }
+            ConfChangeType::AddNode | ConfChangeType::AddLearnerNode => {
+                if change.change_type == ConfChangeType::AddNode {
+                    enough(self.is_ready_to_add_voter())?;
+                }
+                // The new one counts as one that is not there. A lone member may always get company.
+                healthy(voters == 1 || active() > voters.div_ceil(2))
             }
             ConfChangeType::RemoveNode if self.member(id).is_some_and(|m| !m.is_learner) => {
                 enough(self.is_ready_to_remove_voter(id))?;
-                if !is_active(id) {
+                if id != self.local_id && connected(id) == Connected::No {
                     // It is down, and so no part of the active quorum.
                     return Ok(());
                 }
-                let voters = self.voters().count();
-                let active = self.voters().filter(|member| is_active(member.id)).count();
-                if active.saturating_sub(1) < 1 + voters.saturating_sub(1) / 2 {
-                    return Err(ReconfigurationError::Unhealthy);
-                }
-                Ok(())
+                healthy(active().saturating_sub(1) > voters.saturating_sub(1) / 2)
             }
             _ => Ok(()),
         }

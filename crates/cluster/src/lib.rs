@@ -19,7 +19,7 @@ mod version;
 
 pub use alarm::Alarms;
 pub use cluster::{
-    Cluster, ConfChangeError, Downgrade, MEMBERS_REMOVED_VALUE, MembershipChange,
+    Cluster, ConfChangeError, Connected, Downgrade, MEMBERS_REMOVED_VALUE, MembershipChange,
     ReconfigurationError,
 };
 pub use initial::{InitialCluster, InitialError, parse_urls};

@@ -1,7 +1,7 @@
 //! Members come and go while everything else happens.
 
 use bytes::Bytes;
-use cluster::{Member, member_id, promote_context};
+use cluster::{Connected, Member, member_id, promote_context};
 use raft::{ConfChange, ConfChangeType};
 use replica::{ConfProposal, Event};
 
@@ -113,8 +113,9 @@ impl World {
             .map(|other| self.sites[other].identity.metadata.node_id)
             .collect();
         let Some(process) = &mut self.sites[site].process else { return false };
-        let is_active = |id: u64| active.contains(&id);
-        if process.applier.cluster().check_reconfiguration(&change, is_active).is_err() {
+        let connected =
+            |id: u64| if active.contains(&id) { Connected::Long } else { Connected::No };
+        if process.applier.cluster().check_reconfiguration(&change, connected).is_err() {
             return false;
         }
         self.trace.say(self.now, || format!("m{site} is asked for {change:?}"));

@@ -2,8 +2,8 @@
 
 use backend::Backend;
 use cluster::{
-    Attributes, Cluster, ConfChangeError, Member, MembershipChange, ReconfigurationError,
-    promote_context,
+    Attributes, Cluster, ConfChangeError, Connected, Member, MembershipChange,
+    ReconfigurationError, promote_context,
 };
 use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -254,12 +254,23 @@ fn random_change() -> impl Strategy<Value = ConfChange> {
 fn a_change_that_endangers_the_quorum_is_not_proposed() {
     use ReconfigurationError::{NotEnoughStarted, Unhealthy};
     let (new, removed) = (ConfChangeType::AddNode, ConfChangeType::RemoveNode);
+    let new_learner = ConfChangeType::AddLearnerNode;
     // Voters, how many of them have started, who is connected to member 1, the change of whom.
     type Case<'a> = (u64, u64, &'a [u64], ConfChangeType, u64, Result<(), ReconfigurationError>);
-    let cases: [Case<'_>; 10] = [
+    let cases: [Case<'_>; 18] = [
         (1, 1, &[], new, 7, Ok(())),
         (3, 3, &[2, 3], new, 7, Ok(())),
+        // A quorum with the new one, which counts as away, must be connected.
+        (2, 2, &[], new, 7, Err(Unhealthy)),
+        (2, 2, &[2], new, 7, Ok(())),
         (3, 3, &[2], new, 7, Err(Unhealthy)),
+        (4, 4, &[2, 3], new, 7, Ok(())),
+        (4, 4, &[2], new, 7, Err(Unhealthy)),
+        (5, 5, &[2, 3, 4], new, 7, Ok(())),
+        (5, 5, &[2, 3], new, 7, Err(Unhealthy)),
+        // A learner's place is the same, though nobody need have started.
+        (3, 1, &[2, 3], new_learner, 7, Ok(())),
+        (3, 1, &[2], new_learner, 7, Err(Unhealthy)),
         (2, 1, &[2], new, 7, Err(NotEnoughStarted)),
         (1, 1, &[], removed, 1, Err(NotEnoughStarted)),
         (3, 3, &[2, 3], removed, 3, Ok(())),
@@ -278,7 +289,25 @@ fn a_change_that_endangers_the_quorum_is_not_proposed() {
         let mut cluster = cluster_of(&all, &mut backend);
         cluster.set_ids(1, 1);
         let change = ConfChange { change_type, node_id: id, ..ConfChange::default() };
-        let found = cluster.check_reconfiguration(&change, |id| active.contains(&id));
+        let connected =
+            |id: u64| if active.contains(&id) { Connected::Long } else { Connected::No };
+        let found = cluster.check_reconfiguration(&change, connected);
         assert_eq!(found, expected, "{change_type:?} {id} of {voters}, {started} started");
     }
+}
+
+#[test]
+fn who_is_back_is_part_of_the_quorum_but_not_yet_to_be_counted_on() {
+    let mut backend = backend();
+    let all: Vec<Member> = (1..=3).map(|id| member(id, "n")).collect();
+    let mut cluster = cluster_of(&all, &mut backend);
+    cluster.set_ids(1, 1);
+    let removed = remove(3);
+    let with = |third: Connected| {
+        let connected = |id: u64| if id == 3 { third } else { Connected::Lately };
+        cluster.check_reconfiguration(&removed, connected)
+    };
+    assert_eq!(with(Connected::No), Ok(()));
+    assert_eq!(with(Connected::Lately), Err(ReconfigurationError::Unhealthy));
+    assert_eq!(with(Connected::Long), Err(ReconfigurationError::Unhealthy));
 }

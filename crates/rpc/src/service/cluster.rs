@@ -3,14 +3,13 @@
 //! A change is checked against what this member knows before it is proposed, in etcd's order, and once more by everybody
 //! when it is applied.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use api::Error;
 use api::etcdserverpb as pb;
 use api::service::Rpc;
 use bytes::Bytes;
-use cluster::{Cluster, Member};
+use cluster::{Connected, Member, ReconfigurationError};
 use raft::{ConfChange, ConfChangeType};
 use tracing::{info, warn};
 
@@ -51,15 +50,6 @@ pub(crate) fn member_add(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Re
         is_learner: request.is_learner,
         ..Member::default()
     };
-    if desk.link.limits.strict_reconfig_check {
-        may_add(&desk.link.state, member.is_learner).inspect_err(|error| {
-            warn!(
-                "requested-member-add" = member.to_json(),
-                %error,
-                "rejecting member add request"
-            );
-        })?;
-    }
     let change_type =
         if member.is_learner { ConfChangeType::AddLearnerNode } else { ConfChangeType::AddNode };
     let change = ConfChange {
@@ -68,6 +58,15 @@ pub(crate) fn member_add(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Re
         context: Bytes::from(member.to_json()),
         id: 0,
     };
+    if desk.link.limits.strict_reconfig_check {
+        check(&desk.link.state, &change).inspect_err(|error| {
+            warn!(
+                "requested-member-add" = member.to_json(),
+                %error,
+                "rejecting member add request"
+            );
+        })?;
+    }
     desk.propose_conf_change(call, change, Some(Box::new(member)))
 }
 
@@ -75,13 +74,13 @@ pub(crate) fn member_add(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Re
 pub(crate) fn member_remove(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
     let pb::MemberRemoveRequest { id } = decode(request)?;
     refuse_learner(desk)?;
+    let change = ConfChange { change_type: ConfChangeType::RemoveNode, node_id: id, ..no_change() };
     if desk.link.limits.strict_reconfig_check {
-        may_remove(&desk.link.state, id).inspect_err(|error| {
+        check(&desk.link.state, &change).inspect_err(|error| {
             let id = format!("{id:x}");
             warn!("requested-member-remove-id" = id, %error, "rejecting member remove request");
         })?;
     }
-    let change = ConfChange { change_type: ConfChangeType::RemoveNode, node_id: id, ..no_change() };
     desk.propose_conf_change(call, change, None)
 }
 
@@ -176,53 +175,20 @@ pub fn may_promote(state: &State, is_strict: bool, id: u64) -> std::result::Resu
     Ok(())
 }
 
-/// A new voter must not cost the quorum. A learner can't.
-fn may_add(state: &State, is_learner: bool) -> std::result::Result<(), Error> {
-    let cluster = state.cluster();
-    if !is_learner && !cluster.is_ready_to_add_voter() {
-        return Err(Error::MemberNotEnoughStarted);
-    }
-    let active = Active::of(state, &cluster);
-    if active.count < active.voters { Err(Error::Unhealthy) } else { Ok(()) }
-}
-
-/// Those who stay must have a quorum.
-fn may_remove(state: &State, id: u64) -> std::result::Result<(), Error> {
-    let cluster = state.cluster();
-    if cluster.member(id).is_some_and(|member| member.is_learner) {
-        return Ok(());
-    }
-    if !cluster.is_ready_to_remove_voter(id) {
-        return Err(Error::MemberNotEnoughStarted);
-    }
-    if id != state.member_id && !state.active_since.read().contains_key(&id) {
-        // It is down, and no part of any quorum.
-        return Ok(());
-    }
-    let active = Active::of(state, &cluster);
-    if active.count.saturating_sub(1) < 1 + active.voters.saturating_sub(1) / 2 {
-        return Err(Error::Unhealthy);
-    }
-    Ok(())
-}
-
-/// How many voters there are, and how many have been connected for a while, this member included.
-struct Active {
-    count: usize,
-    voters: usize,
-}
-
-impl Active {
-    fn of(state: &State, cluster: &Cluster) -> Self {
-        let now = Instant::now();
-        let since = state.active_since.read();
-        let is_active = |since: &BTreeMap<u64, Instant>, id: u64| {
-            id == state.member_id
-                || since.get(&id).is_some_and(|since| now.duration_since(*since) > HEALTH_INTERVAL)
-        };
-        let count = cluster.voters().filter(|member| is_active(&since, member.id)).count();
-        Self { count, voters: cluster.voters().count() }
-    }
+/// No change may cost the quorum.
+fn check(state: &State, change: &ConfChange) -> std::result::Result<(), Error> {
+    let now = Instant::now();
+    let since = state.active_since.read();
+    let connected = |id: u64| match since.get(&id) {
+        None => Connected::No,
+        Some(since) if now.duration_since(*since) > HEALTH_INTERVAL => Connected::Long,
+        Some(_) => Connected::Lately,
+    };
+    let checked = state.cluster().check_reconfiguration(change, connected);
+    checked.map_err(|error| match error {
+        ReconfigurationError::NotEnoughStarted => Error::MemberNotEnoughStarted,
+        ReconfigurationError::Unhealthy => Error::Unhealthy,
+    })
 }
 
 fn no_change() -> ConfChange {
