@@ -60,7 +60,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(program: &str, arguments: &[String], options: Options) -> ExitCode {
+fn run(program: &str, arguments: &[String], mut options: Options) -> ExitCode {
+    // A variable of Go's, which people set to see what their clients send.
+    options.log.http2_debug = std::env::var("GODEBUG")
+        .is_ok_and(|value| value.split(',').any(|word| word == "http2debug=2"));
     if let Err(err) = server::log::init(&options.log) {
         eprintln!("cannot open the log: {err}");
         return ExitCode::FAILURE;

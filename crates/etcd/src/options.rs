@@ -298,7 +298,7 @@ fn log_options(values: &Values) -> Result<LogOptions, String> {
         "systemd/journal" => Output::Stderr,
         path => Output::File(PathBuf::from(path)),
     });
-    Ok(LogOptions { level, format, outputs: outputs.collect() })
+    Ok(LogOptions { level, format, outputs: outputs.collect(), http2_debug: false })
 }
 
 fn to_config(values: &Values) -> Result<Config, String> {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::desk::{ConnectionKey, Desk};
 use crate::transport::Transport;
+pub use http2::FIELDS_TARGET;
 pub(crate) use http2::Http2;
 
 /// What an HTTP/2 client sends first.

@@ -35,6 +35,7 @@ mod service;
 mod state;
 mod transport;
 
+pub use connection::FIELDS_TARGET;
 pub use core::Core;
 pub use id::{PEER_CORE, RequestIds, SERVER_CORE, core_of};
 pub use inbox::{Delivery, Inbox, Socket};

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use rpc::FIELDS_TARGET;
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -23,6 +24,9 @@ pub struct LogOptions {
     pub format: Format,
     /// Every line goes to all of them.
     pub outputs: Vec<Output>,
+    /// Also write the header fields that clients send, to standard error and in the form of Go's own log, as etcd does
+    /// under `GODEBUG=http2debug=2`.
+    pub http2_debug: bool,
 }
 
 /// The shape of a line.
@@ -47,7 +51,12 @@ pub enum Output {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { level: Level::INFO, format: Format::Json, outputs: vec![Output::Stderr] }
+        Self {
+            level: Level::INFO,
+            format: Format::Json,
+            outputs: vec![Output::Stderr],
+            http2_debug: false,
+        }
     }
 }
 
@@ -78,7 +87,12 @@ pub fn init(options: &LogOptions) -> io::Result<()> {
             }
         });
     }
-    let log = Log { level: options.level, format: options.format, sinks: Mutex::new(sinks) };
+    let log = Log {
+        level: options.level,
+        format: options.format,
+        http2_debug: options.http2_debug,
+        sinks: Mutex::new(sinks),
+    };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)
 }
 
@@ -91,13 +105,19 @@ enum Sink {
 struct Log {
     level: Level,
     format: Format,
+    http2_debug: bool,
     /// Under one lock, so that lines come in the same order in all of them.
     sinks: Mutex<Vec<Sink>>,
 }
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.level
+        let is_wanted = if metadata.target() == FIELDS_TARGET {
+            self.http2_debug
+        } else {
+            *metadata.level() <= self.level
+        };
+        !metadata.is_span() && is_wanted
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -113,6 +133,12 @@ impl Subscriber for Log {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let metadata = event.metadata();
+        if metadata.target() == FIELDS_TARGET {
+            let ts = timestamp(now.as_secs(), 0).replace('-', "/").replace('T', " ");
+            let ts = ts.split('.').next().unwrap_or_default();
+            let _ = writeln!(io::stderr().lock(), "{ts} {}", fields.message);
+            return;
+        }
         let level = fields.level.take().unwrap_or_else(|| level_name(*metadata.level()));
         let caller = caller(metadata);
         let ts = timestamp(now.as_secs(), now.subsec_micros());
@@ -330,7 +356,12 @@ mod tests {
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
         let mut file = fs::File::from(rustix::fs::memfd_create("log", flags).expect("memory"));
         let sink = Sink::File(file.try_clone().expect("a descriptor"));
-        let log = Log { level: Level::INFO, format: Format::Json, sinks: Mutex::new(vec![sink]) };
+        let log = Log {
+            level: Level::INFO,
+            format: Format::Json,
+            http2_debug: false,
+            sinks: Mutex::new(vec![sink]),
+        };
         tracing::subscriber::with_default(log, || {
             tracing::info!(
                 list = ?List::new(["a\"b", "c"]),

@@ -335,6 +335,19 @@ fn the_log_is_zaps() {
 }
 
 #[test]
+fn what_clients_send_is_written_when_asked_for_in_go_s_way() {
+    let scratch = Scratch::new("http2debug");
+    let field = "http2: decoded hpack field header field \":path\" = \"/etcdserverpb.KV/Put\"";
+    for (value, expected) in [("http2debug=2", true), ("gctrace=0,http2debug=2", true), ("", false)]
+    {
+        let server = Launch::new(&scratch.data()).env("GODEBUG", value).start();
+        server.client().put(b"key", b"value").expect("put");
+        let end = server.terminate();
+        assert_eq!(end.lines.iter().any(|line| line.ends_with(field)), expected, "{value}");
+    }
+}
+
+#[test]
 fn clients_may_come_through_a_socket_file() {
     let scratch = Scratch::new("unix");
     let path = scratch.join("s");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::etcdserverpb::SnapshotResponse;
 use api::service::Rpc;
 use api::{Code, Error, Status};
-use http2::{ErrorCode, Event, Field, Name, Output, Server, StreamId};
+use http2::{ErrorCode, Event, Field, Name, Output, RequestHead, Server, StreamId};
 use mvcc::watch::Response;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -37,6 +37,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// With so much unsent on a connection its further requests wait, lest a client that does not read
 /// fill the memory with responses.
 const RESPONSES_MAX: usize = 32 << 20;
+
+/// The target of the lines about what clients send, which are written under `GODEBUG=http2debug=2` only.
+pub const FIELDS_TARGET: &str = "http2";
 
 /// A request, or a read whose state is fresh enough, with its bytes.
 #[derive(Debug)]
@@ -157,6 +160,7 @@ impl Http2 {
             };
             match event {
                 Event::Headers { stream, head, end } => {
+                    log_fields(head);
                     let accepted = grpc::accept(head);
                     let admitted = match &accepted {
                         Ok(accepted) => desk.admit(accepted, head.get(Name::ClientApiVersion)),
@@ -631,6 +635,28 @@ fn warn_if_slow(call: &CallInfo, code: Code, desk: &Desk) {
             "time spent" = ?took,
             code = code.name(),
             "request stats"
+        );
+    }
+}
+
+/// The words of Go's HTTP/2 library.
+fn log_fields(head: &RequestHead) {
+    if !tracing::enabled!(target: FIELDS_TARGET, tracing::Level::TRACE) {
+        return;
+    }
+    let pseudo = [
+        (":method", head.method()),
+        (":scheme", head.scheme()),
+        (":path", head.path()),
+        (":authority", head.authority()),
+    ];
+    for (name, value) in
+        pseudo.into_iter().chain(head.fields().map(|(_, name, value)| (name, value)))
+    {
+        let value = String::from_utf8_lossy(value);
+        tracing::trace!(
+            target: FIELDS_TARGET,
+            "http2: decoded hpack field header field {name:?} = {value:?}"
         );
     }
 }
