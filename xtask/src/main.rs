@@ -11,6 +11,7 @@ mod mutants;
 mod peers;
 mod raft_scripts;
 mod sim;
+mod suite;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy                rules of this repository that neither rustc nor clippy knows
   conformance [...]   the official clients, tools and files of etcd against ours
   peers               a member of ours in a cluster with etcd: streams, snapshots and leadership both ways
+  suite [...]         etcd's own tests, with etcdctl, against clusters of ours and of ours and 3.6
   cluster [--learner] three members on this machine, those of Procfile, and a learner beside them
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "tidy" => tidy(),
         "conformance" => conformance::run(rest).map(|outcome| outcome.success()),
         "peers" => peers::run().map(|outcome| outcome.success()),
+        "suite" => suite::run(rest).map(|outcome| outcome.success()),
         "cluster" => cluster::run(&root(), rest),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),

