@@ -119,9 +119,7 @@ impl Applier {
                     panic!("the cluster version {:?} was committed", set.ver);
                 };
                 self.cluster.set_version(version, &mut self.backend);
-                // Releases before 3.6 keep none.
-                let storage = Some(version).filter(|it| *it >= cluster::Version::new(3, 6, 0));
-                cluster::save_storage_version(storage, &mut self.backend);
+                cluster::save_storage_version(version.storage(), &mut self.backend);
                 self.stats.cluster_changes += 1;
                 Ok(self.done())
             }

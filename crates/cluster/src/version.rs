@@ -42,6 +42,11 @@ impl Version {
         Self { patch: 0, ..self }
     }
 
+    /// What a database says of itself in a cluster of this version; releases before 3.6 keep nothing.
+    pub fn storage(self) -> Option<Self> {
+        Some(self.cluster()).filter(|version| *version >= Self::new(3, 6, 0))
+    }
+
     /// `major.minor`, as etcd shows cluster versions.
     pub fn major_minor(self) -> String {
         format!("{}.{}", self.major, self.minor)
@@ -99,6 +104,14 @@ mod tests {
         assert_eq!(Version::parse_downgrade_target("3.6"), Some(Version::new(3, 6, 0)));
         assert_eq!(Version::parse_downgrade_target("3.6.4"), Some(Version::new(3, 6, 0)));
         assert_eq!(Version::parse_downgrade_target("v3.6"), None);
+    }
+
+    #[test]
+    fn a_database_keeps_its_version_since_3_6() {
+        for (minor, expected) in [(0, None), (5, None), (6, Some(6)), (7, Some(7))] {
+            let expected = expected.map(|minor| Version::new(3, minor, 0));
+            assert_eq!(Version::new(3, minor, 1).storage(), expected);
+        }
     }
 
     #[test]

@@ -237,9 +237,10 @@ fn restart<D: Disk>(
         force::new_cluster(&metadata, &mut boot, &mut log)?;
     }
     let storage_version = cluster::load_storage_version(&backend.reader()).map_err(damaged)?;
-    if storage_version.is_none() && cluster.version().is_some() {
-        // Written by 3.5, which kept no storage version; this member writes today's form.
-        cluster::save_storage_version(Some(crate::VERSION), &mut backend);
+    if storage_version.is_none() {
+        // etcd writes it some time after the cluster's version. While that is 3.5, there must be none.
+        let version = cluster.version().and_then(cluster::Version::storage);
+        cluster::save_storage_version(version, &mut backend);
     }
     info!(
         "local-member-id" = format!("{:x}", metadata.node_id),
