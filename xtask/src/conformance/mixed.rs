@@ -1,11 +1,12 @@
-//! Part `mixed`: etcd 3.7.3 and ours are members of one cluster.
+//! Part `mixed`: etcd 3.7.3 and 3.5.1 and ours are members of one cluster.
 //!
 //! A cluster is founded by both kinds; each leads; members come, move and go through each; who is far behind gets the
 //! database of the other kind; the leader of each kind is killed. Then a cluster moves from etcd to ours and back, one
-//! member at a time on its directory, while writers run. After every step all members have the same hash. And the data of
+//! member at a time on its directory, while writers run, and another from 3.5.1 to ours. After every step all members have the same hash. And the data of
 //! a member of each kind is altered: the other kind finds it.
 
 mod altered;
+mod old;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,14 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Small logs, so that snapshots are sent.
-const FLAGS: [&str; 4] = ["--snapshot-count", "50", "--snapshot-catchup-entries", "20"];
-/// Writes after which a leader has no log left for who was away.
-const MANY: &str = "300";
+const FLAGS: [&str; 2] = ["--snapshot-count", "50"];
+/// What 3.5.1 has no flag for.
+const CATCH_UP: [&str; 2] = ["--snapshot-catchup-entries", "20"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Ours,
     Etcd,
+    Old,
 }
 
 impl Kind {
@@ -41,7 +43,13 @@ impl Kind {
         match self {
             Self::Ours => "ours",
             Self::Etcd => "3.7.3",
+            Self::Old => "3.5.1",
         }
+    }
+
+    /// Writes after which a leader has no log left for who was away: 3.5 keeps 5,000 entries behind a snapshot.
+    fn many(self) -> &'static str {
+        if self == Self::Old { "5200" } else { "300" }
     }
 }
 
@@ -50,6 +58,7 @@ impl Kind {
 enum Story {
     Together([Kind; 3]),
     MoveAndReturn,
+    MoveFromOld,
     Altered(Check),
 }
 
@@ -59,13 +68,20 @@ pub(super) fn run(
     work: &Path,
     outcome: &mut Outcome,
 ) -> Result<(), String> {
-    let stories = [
+    let mut stories = vec![
         ("rolling move", Story::MoveAndReturn),
         ("two 3.7.3, one ours", Story::Together([Kind::Etcd, Kind::Etcd, Kind::Ours])),
         ("one 3.7.3, two ours", Story::Together([Kind::Etcd, Kind::Ours, Kind::Ours])),
         ("altered data, periodic check", Story::Altered(Check::Periodic)),
         ("altered data, check of compactions", Story::Altered(Check::Compaction)),
     ];
+    if tools.has_35() {
+        stories.extend([
+            ("rolling move from 3.5.1", Story::MoveFromOld),
+            ("two 3.5.1, one ours", Story::Together([Kind::Old, Kind::Old, Kind::Ours])),
+            ("one 3.5.1, two ours", Story::Together([Kind::Old, Kind::Ours, Kind::Ours])),
+        ]);
+    }
     // Two at a time: most of a story is waiting for elections, disks and processes.
     let stories = Mutex::new(stories.into_iter());
     let found = Mutex::new(Vec::new());
@@ -89,6 +105,7 @@ pub(super) fn run(
             let told = match story {
                 Story::Together(kinds) => cluster.live_together(kinds),
                 Story::MoveAndReturn => cluster.move_and_return([Kind::Etcd; 3]),
+                Story::MoveFromOld => cluster.move_from_old(),
                 Story::Altered(check) => {
                     cluster.extra = check.flags().to_vec();
                     cluster.find_altered(check)
@@ -223,6 +240,7 @@ impl Cluster<'_> {
         match kind {
             Kind::Ours => self.ours.to_owned(),
             Kind::Etcd => self.tools.bin("etcd"),
+            Kind::Old => self.tools.bin35("etcd"),
         }
     }
 
@@ -236,7 +254,8 @@ impl Cluster<'_> {
         let (name, list) = (self.nodes[number].name.as_str(), self.initial_cluster());
         let cluster =
             ["--name", name, "--initial-cluster", &list, "--initial-cluster-state", state];
-        let all = cluster.iter().chain(&FLAGS).chain(&self.extra);
+        let catch_up = if self.nodes[number].kind == Kind::Old { &[][..] } else { &CATCH_UP };
+        let all = cluster.iter().chain(&FLAGS).chain(catch_up).chain(&self.extra);
         all.map(|flag| (*flag).to_owned()).collect()
     }
 
@@ -417,7 +436,7 @@ impl Cluster<'_> {
         let record = record.display().to_string();
         let mut load = Command::new(self.tools.bin("writer"));
         load.args(["load", "-endpoint", &self.endpoint(leader), "-record", &record]);
-        finish(load.args(["-ops", MANY]))?;
+        finish(load.args(["-ops", kinds[0].many(), "-workers", "64"]))?;
         self.start(behind)?;
         let result = self.verify(behind, &record);
         self.case(&format!("{title}: what was written meanwhile is there"), result);
@@ -461,30 +480,52 @@ impl Cluster<'_> {
         self.found(&kinds)?;
         let record = self.folder.join("record");
         let writers = Writers::start(self.tools, &self.endpoints(), &record)?;
-        for kind in [Kind::Ours, Kind::Etcd] {
-            for number in 0..kinds.len() {
-                let title = format!("{} becomes {}", self.nodes[number].name, kind.name());
-                writers.wait_for_more()?;
-                let server = self.take(number)?;
-                // Most stop; one is killed.
-                if number == 1 {
-                    server.kill();
-                } else {
-                    server.stop()?;
-                }
-                self.nodes[number].kind = kind;
-                self.start(number)?;
-                let result = writers.wait_for_more();
-                self.case(&format!("{title}: writes go on"), result);
-                self.agree(&title)?;
-            }
-            let title = format!("all are {}", kind.name());
-            for leader in 0..kinds.len() {
-                self.lead(leader)?;
-            }
-            let result = self.write_and_read("moved");
-            self.case(&format!("{title}: each leads, each reads what each wrote"), result);
+        for number in 0..kinds.len() {
+            self.becomes(number, Kind::Ours, &writers)?;
         }
+        self.each_leads(Kind::Ours)?;
+        for (number, kind) in kinds.into_iter().enumerate() {
+            self.becomes(number, kind, &writers)?;
+        }
+        self.finish_move(writers, &record)
+    }
+
+    /// A member goes on under another kind of server, on its directory.
+    fn becomes(&mut self, number: usize, kind: Kind, writers: &Writers) -> Result<(), String> {
+        let node = &self.nodes[number];
+        let title = format!("{}, {}, becomes {}", node.name, node.kind.name(), kind.name());
+        let is_old = [node.kind, kind].contains(&Kind::Old);
+        writers.wait_for_more()?;
+        let server = self.take(number)?;
+        // Most stop; one is killed, which 3.5.1 itself does not always survive.
+        if number == 1 && !is_old {
+            server.kill();
+        } else {
+            server.stop()?;
+        }
+        if is_old && let Some(version) = self.storage_version(number)? {
+            let version = String::from_utf8_lossy(&version).into_owned();
+            return Err(format!("{title}: the database is of version {version}"));
+        }
+        self.nodes[number].kind = kind;
+        self.start(number)?;
+        let result = writers.wait_for_more();
+        self.case(&format!("{title}: writes go on"), result);
+        self.agree(&title)
+    }
+
+    fn each_leads(&mut self, kind: Kind) -> Result<(), String> {
+        for leader in 0..self.nodes.len() {
+            self.lead(leader)?;
+        }
+        let result = self.write_and_read("moved");
+        let title = format!("all are {}", kind.name());
+        self.case(&format!("{title}: each leads, each reads what each wrote"), result);
+        Ok(())
+    }
+
+    fn finish_move(&mut self, writers: Writers, record: &Path) -> Result<(), String> {
+        self.each_leads(self.nodes[0].kind)?;
         writers.stop();
         let record = record.display().to_string();
         for number in self.running() {
