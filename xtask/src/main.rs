@@ -7,6 +7,8 @@ mod bench_raft;
 mod cluster;
 mod cluster_call;
 mod conformance;
+mod faults;
+mod grpc;
 mod mutants;
 mod peers;
 mod raft_scripts;
@@ -23,6 +25,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   conformance [...]   the official clients, tools and files of etcd against ours
   peers               a member of ours in a cluster with etcd: streams, snapshots and leadership both ways
   suite [...]         etcd's own tests, with etcdctl, against clusters of ours and of ours and 3.6
+  faults [...]        members as processes, against kills, pauses, cut and slow links, and failing disks
   cluster [--learner] three members on this machine, those of Procfile, and a learner beside them
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         "conformance" => conformance::run(rest).map(|outcome| outcome.success()),
         "peers" => peers::run().map(|outcome| outcome.success()),
         "suite" => suite::run(rest).map(|outcome| outcome.success()),
+        "faults" => faults::run(rest).map(|outcome| outcome.success()),
         "cluster" => cluster::run(&root(), rest),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),

@@ -122,8 +122,8 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
 /// outgoing connection takes one between this call and the server's bind; runs side by side look in different blocks.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
-    const BLOCK: u16 = 100;
-    const BLOCKS: u32 = 120;
+    const BLOCK: u16 = 300;
+    const BLOCKS: u32 = 40;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let block = FIRST + (std::process::id() % BLOCKS) as u16 * BLOCK;
     loop {
@@ -182,6 +182,7 @@ pub(crate) struct Server {
     /// Where in the log this process begins: the file is kept over restarts.
     log_from: usize,
     pub(crate) member: Member,
+    begun: Instant,
     /// From the start of the process to the first healthy answer.
     pub(crate) started_in: Duration,
 }
@@ -198,14 +199,12 @@ impl Server {
         extra: &[&str],
         limit: Duration,
     ) -> Result<Self, String> {
-        let begun = Instant::now();
         let mut server = Self::launch(binary, member, extra)?;
-        server.wait_healthy(begun, limit)?;
-        server.started_in = begun.elapsed();
+        server.wait_healthy(limit)?;
         Ok(server)
     }
 
-    /// Starts `binary`, which may never become healthy.
+    /// Starts `binary`, which may never become healthy, and does not wait.
     pub(crate) fn launch(binary: &Path, member: &Member, extra: &[&str]) -> Result<Self, String> {
         let log = member.dir.with_extension("log");
         if let Some(parent) = log.parent() {
@@ -214,6 +213,7 @@ impl Server {
         let file = File::options().create(true).append(true).open(&log);
         let file = file.map_err(|e| format!("{}: {e}", log.display()))?;
         let log_from = file.metadata().map_or(0, |metadata| metadata.len() as usize);
+        let begun = Instant::now();
         let child = Command::new(binary)
             .args(member.args())
             .args(extra)
@@ -223,15 +223,17 @@ impl Server {
             .spawn()
             .map_err(|e| format!("cannot run {}: {e}", binary.display()))?;
         let member = member.clone();
-        Ok(Self { child, log, log_from, member, started_in: Duration::ZERO })
+        Ok(Self { child, log, log_from, member, begun, started_in: Duration::ZERO })
     }
 
-    fn wait_healthy(&mut self, begun: Instant, limit: Duration) -> Result<(), String> {
-        while begun.elapsed() < limit {
+    /// Waits until it says it is healthy, `limit` after its start at most.
+    pub(crate) fn wait_healthy(&mut self, limit: Duration) -> Result<(), String> {
+        while self.begun.elapsed() < limit {
             if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
                 return Err(format!("server ended with {status}: {}", self.log_tail()));
             }
             if http_get(self.member.client_port, "/health").is_ok_and(|b| b.contains("\"true\"")) {
+                self.started_in = self.begun.elapsed();
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(3));

@@ -20,6 +20,8 @@ pub enum Did {
     /// Compared with the first value and set the second; whether it was equal, where that is known,
     /// and else what was found.
     Swap(Value, Value, Option<Result<(), Value>>),
+    /// Found anything but this value.
+    Differs(Value),
 }
 
 /// One call.
@@ -48,6 +50,7 @@ impl Call {
             Did::Swap(expected, _, Some(Err(found))) => {
                 (found == value && found != expected).then_some(value)
             }
+            Did::Differs(other) => (value != other).then_some(value),
         }
     }
 
@@ -75,14 +78,15 @@ const STEPS_MAX: usize = 2_000_000;
 /// [`TooHard`] if that would take too long to find out.
 pub fn is_linearizable(calls: &[Call]) -> Result<bool, TooHard> {
     let seen: BTreeSet<Value> = calls.iter().filter_map(Call::found).collect();
+    let hints = calls.iter().any(|call| matches!(call.did, Did::Differs(_)));
     let mut calls: Vec<Call> = calls
         .iter()
         .filter(|call| {
-            // What nobody has seen need not have happened, and would only hide something.
+            // What nobody has seen need not have happened, and would only hide something, unless that is what is told.
             let (Did::Write(written) | Did::Swap(_, written, None)) = call.did else {
                 return true;
             };
-            !call.is_open() || written.is_none() || seen.contains(&written)
+            !call.is_open() || hints || written.is_none() || seen.contains(&written)
         })
         .copied()
         .collect();
@@ -188,8 +192,8 @@ impl Search<'_> {
 mod tests {
     use super::*;
 
-    /// `begin end what`: `w3`, `r3`, `c3>4` swapped, `c3!5` found 5 instead, `c3?4` unknown; `-` is
-    /// "no such key", an end of `-` is "no answer".
+    /// `begin end what`: `w3`, `r3`, `c3>4` swapped, `c3!5` found 5 instead, `c3?4` unknown, `d3` found something else;
+    /// `-` is "no such key", an end of `-` is "no answer".
     fn history(text: &str) -> Vec<Call> {
         let value = |text: &str| text.parse().ok();
         let call = |line: &str| {
@@ -198,6 +202,7 @@ mod tests {
             let did = match kind {
                 "w" => Did::Write(value(rest)),
                 "r" => Did::Read(value(rest)),
+                "d" => Did::Differs(value(rest)),
                 _ => {
                     let at = rest.find(['>', '!', '?']).expect("a swap says how it went");
                     let (old, new) = (value(&rest[..at]), value(&rest[at + 1..]));
@@ -235,6 +240,9 @@ mod tests {
             "0 1 w1\n2 - c1?2\n3 4 r1\n5 6 r2",
             "0 1 w1\n2 3 w-\n4 5 r-\n6 7 c->3\n8 9 r3",
             "0 1 w1\n2 9 w2\n3 4 r1\n5 6 r2\n7 8 r2",
+            "0 1 w1\n2 5 w2\n3 4 d1\n6 7 d1",
+            // Only what somebody found otherwise tells that the write has happened.
+            "0 1 w1\n2 - w2\n3 4 d1",
             // Only a swap without an answer tells that the write has happened.
             "0 1 w1\n2 - w2\n3 - c2?3\n5 6 r3",
         ] {
@@ -256,6 +264,8 @@ mod tests {
             // Two winners.
             "0 1 w1\n2 5 c1>2\n2 5 c1>3\n6 7 r3",
             "0 1 w1\n2 3 c1!1",
+            "0 1 w1\n2 3 d1",
+            "0 1 w1\n2 9 w2\n3 4 d1\n5 6 r1",
             "0 1 w1\n2 3 c2>3",
             // It can't take effect before it began.
             "0 1 r1\n2 - w1",
