@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: etcd v3.7.3 and ours on the same machine under the same load, in turn.
 //!
 //! The load comes from etcd's own benchmark tool. The figures are the tool's rate and percentiles, the CPU time of the
-//! server process per operation, its anonymous memory with many keys, and the times of a first start and of a restart
+//! server processes per operation, its anonymous memory with many keys, and the times of a first start and of a restart
 //! after SIGKILL.
 
 use std::fmt::Write as _;
@@ -30,6 +30,8 @@ struct Options {
 struct Load {
     name: &'static str,
     title: &'static str,
+    /// Members of the cluster, all of them endpoints of the tool.
+    members: usize,
     full: u64,
     quick: u64,
     /// Operations counted per unit of the size: a put to a key with 1,000 watchers is 1,000 events.
@@ -41,6 +43,7 @@ const LOADS: &[Load] = &[
     Load {
         name: "put1",
         title: "put, 1 client",
+        members: 1,
         full: 10_000,
         quick: 3_000,
         weight: 1,
@@ -49,6 +52,7 @@ const LOADS: &[Load] = &[
     Load {
         name: "put100",
         title: "put, 100 clients, 100 connections",
+        members: 1,
         full: 100_000,
         quick: 20_000,
         weight: 1,
@@ -57,6 +61,7 @@ const LOADS: &[Load] = &[
     Load {
         name: "put1000",
         title: "put, 1,000 clients, 100 connections",
+        members: 1,
         full: 300_000,
         quick: 50_000,
         weight: 1,
@@ -65,6 +70,7 @@ const LOADS: &[Load] = &[
     Load {
         name: "rangel",
         title: "linearizable range, 1,000 clients",
+        members: 1,
         full: 300_000,
         quick: 60_000,
         weight: 1,
@@ -73,6 +79,7 @@ const LOADS: &[Load] = &[
     Load {
         name: "ranges",
         title: "serializable range, 1,000 clients",
+        members: 1,
         full: 300_000,
         quick: 60_000,
         weight: 1,
@@ -81,12 +88,25 @@ const LOADS: &[Load] = &[
     Load {
         name: "watch",
         title: "watch events, 1,000 watchers of one key",
+        members: 1,
         full: 4_000,
         quick: 1_000,
         weight: 1_000,
         args: "--conns 10 --clients 10 watch --streams 10 --watch-per-stream 100 --watched-key-total 1 --put-total {total}",
     },
+    Load {
+        name: "three",
+        title: "put, three members, 1,000 clients",
+        members: 3,
+        full: 100_000,
+        quick: 30_000,
+        weight: 1,
+        args: "--conns 100 --clients 1000 put --key-size 32 --val-size 256 --key-space-size 1000000 --total {total}",
+    },
 ];
+
+/// What the CPU time of all members for a put through three members may be, as a part of etcd's.
+const THREE_CPU_MAX: f64 = 0.5;
 
 /// A measured quantity of both servers.
 struct Row {
@@ -130,8 +150,11 @@ pub(crate) fn run(args: &[String]) -> Result<Outcome, String> {
     let begun = Instant::now();
     let mut rows = Vec::new();
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|n| n == name);
-    let loads: Vec<&Load> = LOADS.iter().filter(|load| wanted(load.name)).collect();
-    measure_loads(&tools, &sides, &work, &loads, options.quick, &mut rows, &mut outcome)?;
+    for members in [1, 3] {
+        let loads = LOADS.iter().filter(|load| load.members == members && wanted(load.name));
+        let loads: Vec<&Load> = loads.collect();
+        measure_loads(&tools, &sides, &work, &loads, options.quick, &mut rows, &mut outcome)?;
+    }
     if wanted("start") {
         measure_start(&sides, &work, &mut rows)?;
     }
@@ -181,23 +204,23 @@ fn measure_loads(
     rows: &mut Vec<Row>,
     outcome: &mut Outcome,
 ) -> Result<(), String> {
-    if loads.is_empty() {
-        return Ok(());
-    }
-    let mut servers = Vec::new();
+    let Some(members) = loads.first().map(|load| load.members) else { return Ok(()) };
+    let mut clusters = Vec::new();
     for side in sides {
-        let server = Server::start(&side.binary, &Member::new(work.join(side.name)), &[])?;
+        let folder = |number| work.join(format!("{}-{members}-{number}", side.name));
+        let members: Vec<Member> = (1..=members).map(folder).map(Member::new).collect();
+        let cluster = Server::start_cluster(&side.binary, &members)?;
         let value = "v".repeat(256);
-        let mut put = tools.etcdctl(&server.endpoint());
+        let mut put = tools.etcdctl(&endpoints(&cluster));
         put.args(["put", "bench", &value]);
         process::run(&mut put, b"", Duration::from_secs(10))?.success("etcdctl put")?;
-        servers.push(server);
+        clusters.push(cluster);
     }
     for load in loads {
         let mut both = Vec::new();
-        for (side, server) in sides.iter().zip(&servers) {
+        for (side, cluster) in sides.iter().zip(&clusters) {
             eprintln!("bench: {} against {}", load.title, side.name);
-            let figures = drive(tools, server, load, quick);
+            let figures = drive(tools, cluster, load, quick);
             let name = format!("{} against {}", load.title, side.name);
             outcome.case(&name, figures.as_ref().map(drop).map_err(Clone::clone));
             both.push(figures.unwrap_or_default());
@@ -211,26 +234,39 @@ fn measure_loads(
             row("p50", "ms", etcd.p50_ms, ours.p50_ms);
             row("p99", "ms", etcd.p99_ms, ours.p99_ms);
         }
-        row("server CPU each", "us", etcd.cpu_us, ours.cpu_us);
+        let what = if members > 1 { "CPU of all each" } else { "server CPU each" };
+        row(what, "us", etcd.cpu_us, ours.cpu_us);
+        if members > 1 {
+            let part = ours.cpu_us / etcd.cpu_us;
+            let result = if part <= THREE_CPU_MAX { Ok(()) } else { Err(format!("{part:.2}")) };
+            outcome.case(&format!("{}: at most {THREE_CPU_MAX} of etcd's CPU", load.title), result);
+        }
     }
     Ok(())
 }
 
-fn drive(tools: &Tools, server: &Server, load: &Load, quick: bool) -> Result<Figures, String> {
+fn endpoints(cluster: &[Server]) -> String {
+    let all: Vec<String> = cluster.iter().map(Server::endpoint).collect();
+    all.join(",")
+}
+
+fn drive(tools: &Tools, cluster: &[Server], load: &Load, quick: bool) -> Result<Figures, String> {
     let total = if quick { load.quick } else { load.full };
-    let before = cpu_seconds(server.pid())?;
-    let report = benchmark(tools, server, &load.args.replace("{total}", &total.to_string()))?;
+    let spent = || cluster.iter().map(|server| cpu_seconds(server.pid())).sum::<Result<f64, _>>();
+    let before = spent()?;
+    let report =
+        benchmark(tools, &endpoints(cluster), &load.args.replace("{total}", &total.to_string()))?;
     // What was acknowledged is still being committed to the backend: the next 100 ms belong to the load.
     thread::sleep(Duration::from_millis(300));
-    let cpu = cpu_seconds(server.pid())? - before;
+    let cpu = spent()? - before;
     let mut figures = read_report(&report)?;
     figures.cpu_us = cpu * 1e6 / (total * load.weight) as f64;
     Ok(figures)
 }
 
-fn benchmark(tools: &Tools, server: &Server, args: &str) -> Result<String, String> {
+fn benchmark(tools: &Tools, endpoints: &str, args: &str) -> Result<String, String> {
     let mut command = Command::new(tools.bin("benchmark"));
-    command.args(["--precise", "--endpoints", &server.endpoint()]).args(args.split(' '));
+    command.args(["--precise", "--endpoints", endpoints]).args(args.split(' '));
     let report = process::run(&mut command, b"", Duration::from_secs(900))?;
     report.success("benchmark")
 }
@@ -287,7 +323,8 @@ fn measure_keys(
         let fill = format!(
             "--conns 100 --clients 1000 put --key-size 32 --val-size 256 --sequential-keys --key-space-size {keys} --total {keys}"
         );
-        let filled = benchmark(tools, &server, &fill).and_then(|text| read_report(&text));
+        let filled =
+            benchmark(tools, &server.endpoint(), &fill).and_then(|text| read_report(&text));
         outcome.case(&format!("{keys} keys in {}", side.name), filled.map(drop));
         thread::sleep(Duration::from_secs(1));
         memory.push(anonymous_memory(server.pid())? / 1e6);

@@ -204,6 +204,27 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts a new cluster of `members`, whose names follow from their order, and waits until all are healthy.
+    pub(crate) fn start_cluster(binary: &Path, members: &[Member]) -> Result<Vec<Self>, String> {
+        let name = |number: usize| format!("n{}", number + 1);
+        let list: Vec<String> = members
+            .iter()
+            .enumerate()
+            .map(|(at, member)| format!("{}=http://127.0.0.1:{}", name(at), member.peer_port))
+            .collect();
+        let list = list.join(",");
+        let launch = |(at, member): (usize, &Member)| {
+            let flags = ["--name", &name(at), "--initial-cluster", &list];
+            Self::launch(binary, member, &flags)
+        };
+        let servers: Result<Vec<Self>, String> = members.iter().enumerate().map(launch).collect();
+        let mut servers = servers?;
+        for server in &mut servers {
+            server.wait_healthy(Duration::from_secs(40))?;
+        }
+        Ok(servers)
+    }
+
     /// Starts `binary`, which may never become healthy, and does not wait.
     pub(crate) fn launch(binary: &Path, member: &Member, extra: &[&str]) -> Result<Self, String> {
         let log = member.dir.with_extension("log");

@@ -34,7 +34,9 @@ impl Gaps {
             let mut times = times.to_vec();
             times.sort_by(f64::total_cmp);
             let at = |index: usize| times.get(index).copied().unwrap_or_default();
-            let (median, longest) = (at(times.len() / 2), at(times.len().saturating_sub(1)));
+            let (below, above) = (times.len().saturating_sub(1) / 2, times.len() / 2);
+            let median = f64::midpoint(at(below), at(above));
+            let longest = at(times.len().saturating_sub(1));
             format!(
                 "{name:<12} median {median:6.3} s, longest {longest:6.3} s, {} times",
                 times.len()
