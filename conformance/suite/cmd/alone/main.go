@@ -36,7 +36,7 @@ func main() {
 			fail(err)
 		}
 		// Who is still there when this process ends is killed with its process namespace.
-		os.Exit(run(exec.Command(args[1], args[2:]...)))
+		os.Exit(orFail(run(exec.Command(args[1], args[2:]...))))
 	}
 	os.Exit(runAndReap(args))
 }
@@ -46,27 +46,31 @@ func fail(err error) {
 	os.Exit(125)
 }
 
-// inNetwork runs this program again, in a new network, as the first process of a new process namespace. Who is not root
-// becomes it in a new user namespace.
+// inNetwork runs this program again, in a new network, as the first process of a new process namespace. Who may not do
+// that becomes root in a new user namespace.
 func inNetwork(args []string) int {
 	self, err := os.Executable()
 	if err != nil {
 		fail(err)
 	}
+	// The kernel means the death of the thread.
+	runtime.LockOSThread()
 	command := exec.Command(self, args...)
-	attributes := &syscall.SysProcAttr{
+	command.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
-	if os.Geteuid() != 0 {
-		attributes.Cloneflags |= syscall.CLONE_NEWUSER
-		attributes.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		attributes.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
+	code, err := run(command)
+	if !errors.Is(err, syscall.EPERM) {
+		return orFail(code, err)
 	}
+	attributes := command.SysProcAttr
+	attributes.Cloneflags |= syscall.CLONE_NEWUSER
+	attributes.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+	attributes.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+	command = exec.Command(self, args...)
 	command.SysProcAttr = attributes
-	// The kernel means the death of the thread.
-	runtime.LockOSThread()
-	return run(command)
+	return orFail(run(command))
 }
 
 func loopbackUp() error {
@@ -94,7 +98,7 @@ func runAndReap(args []string) int {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fail(fmt.Errorf("subreaper: %w", err))
 	}
-	code := run(exec.Command(args[0], args[1:]...))
+	code := orFail(run(exec.Command(args[0], args[1:]...)))
 	// Whoever is killed leaves its children to this process, until there are none.
 	for {
 		for _, pid := range children() {
@@ -124,20 +128,24 @@ func children() []int {
 	return found
 }
 
-// run returns the command's exit code; 128 + n for death by signal n.
-func run(command *exec.Cmd) int {
+// run returns the command's exit code, 128 + n for death by signal n, or why it could not be started.
+func run(command *exec.Cmd) (int, error) {
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := command.Run()
 	var ended *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case !errors.As(err, &ended):
-		fail(err)
+	if !errors.As(err, &ended) {
+		return 0, err
 	}
 	status, ok := ended.Sys().(syscall.WaitStatus)
 	if ok && status.Signaled() {
-		return 128 + int(status.Signal())
+		return 128 + int(status.Signal()), nil
 	}
-	return ended.ExitCode()
+	return ended.ExitCode(), nil
+}
+
+func orFail(code int, err error) int {
+	if err != nil {
+		fail(err)
+	}
+	return code
 }
