@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -159,24 +158,44 @@ struct Proxy {
 impl Proxy {
     async fn accept(mut self, listener: TcpListener) {
         while let Ok((socket, address)) = listener.accept().await {
-            let callers = self.callers.lock().map(|callers| callers.clone()).unwrap_or_default();
-            // Whoever is not there any more will not miss an answer.
-            let Some(caller) = caller(address, &callers) else { continue };
-            let Ok(onward) = TcpStream::connect(("127.0.0.1", self.own)).await else { continue };
-            let pump = |from, to, rng| Pump { from, to, links: self.links.clone(), rng };
-            let there = pump(caller, self.member, self.rng.fork());
-            let back = pump(self.member, caller, self.rng.fork());
-            let mut links = self.links.clone();
-            let resets = links.borrow().resets;
-            tokio::spawn(async move {
-                let _ = socket.set_nodelay(true);
-                let _ = onward.set_nodelay(true);
-                let (from, to) = (socket.into_split(), onward.into_split());
-                tokio::select! {
-                    _ = async { tokio::try_join!(there.run(from.0, to.1), back.run(to.0, from.1)) } => {}
-                    _ = links.wait_for(|links| links.resets != resets) => {}
-                }
-            });
+            let pids = self.callers.lock().map(|pids| pids.clone()).unwrap_or_default();
+            let connection = Connection {
+                member: self.member,
+                own: self.own,
+                links: self.links.clone(),
+                rng: self.rng.fork(),
+            };
+            tokio::spawn(connection.carry(socket, address.port(), pids));
+        }
+    }
+}
+
+struct Connection {
+    member: usize,
+    own: u16,
+    links: watch::Receiver<Links>,
+    rng: Rng,
+}
+
+impl Connection {
+    async fn carry(mut self, socket: TcpStream, from: u16, pids: Vec<u32>) {
+        let Ok(to) = socket.local_addr().map(|address| address.port()) else { return };
+        let resets = self.links.borrow().resets;
+        // The kernel's tables are large, and what passes must not wait for them.
+        let found = tokio::task::spawn_blocking(move || caller(from, to, &pids));
+        // Whoever is not there any more will not miss an answer.
+        let Ok(Some(caller)) = found.await else { return };
+        let Ok(onward) = TcpStream::connect(("127.0.0.1", self.own)).await else { return };
+        let mut pump =
+            |from, to| Pump { from, to, links: self.links.clone(), rng: self.rng.fork() };
+        let (there, back) = (pump(caller, self.member), pump(self.member, caller));
+        let _ = socket.set_nodelay(true);
+        let _ = onward.set_nodelay(true);
+        let (near, far) = (socket.into_split(), onward.into_split());
+        let both = async { tokio::try_join!(there.run(near.0, far.1), back.run(far.0, near.1)) };
+        tokio::select! {
+            _ = both => {}
+            _ = self.links.wait_for(|links| links.resets != resets) => {}
         }
     }
 }
@@ -252,9 +271,9 @@ async fn read(mut from: OwnedReadHalf, to: mpsc::Sender<(Instant, Bytes)>) -> io
     }
 }
 
-/// Which member has opened the connection that comes from `address`: the process that holds the other end of it.
-fn caller(address: SocketAddr, pids: &[u32]) -> Option<usize> {
-    let inode = inode(address.port())?;
+/// Which member has opened the connection between two ports of the loopback address: the process that holds its end.
+fn caller(from: u16, to: u16, pids: &[u32]) -> Option<usize> {
+    let inode = inode(from, to)?;
     let wanted = format!("socket:[{inode}]");
     pids.iter().position(|pid| {
         let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
@@ -263,13 +282,10 @@ fn caller(address: SocketAddr, pids: &[u32]) -> Option<usize> {
     })
 }
 
-/// The inode of the loopback socket with this local port, as the kernel's table of connections has it.
-fn inode(port: u16) -> Option<String> {
+/// The inode of the near end of a connection, as the kernel's table has it.
+fn inode(from: u16, to: u16) -> Option<String> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let local = format!("0100007F:{port:04X}");
-    table.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        (words.get(1) == Some(&local.as_str()))
-            .then(|| words.get(9).map(|word| (*word).to_owned()))?
-    })
+    // Number, local address, remote address, state, queues, timer, retransmits, user, timeout, inode.
+    let at = table.find(&format!(": 0100007F:{from:04X} 0100007F:{to:04X} "))?;
+    table.get(at..)?.split_whitespace().nth(9).map(str::to_owned)
 }
