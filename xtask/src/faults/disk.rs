@@ -16,19 +16,26 @@ const BALLAST: &str = "ballast";
 
 /// Why disks cannot be made to fail here, if they can't.
 pub(super) fn missing() -> Option<String> {
-    let strace = Command::new("strace").arg("--version").stdout(Stdio::null()).status();
-    if !strace.is_ok_and(|status| status.success()) {
-        return Some("strace is not installed".to_owned());
-    }
-    let mount = Command::new("unshare")
-        .args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"])
-        .stderr(Stdio::null())
-        .status();
-    if !mount.is_ok_and(|status| status.success()) {
-        return Some("no permission to mount a file system".to_owned());
-    }
-    None
+    let sleeper = Command::new("sleep").arg("60").spawn();
+    let Ok(mut sleeper) = sleeper else { return Some("no process can be started".to_owned()) };
+    let attached = Injection::start(sleeper.id(), "fsync", "error=EIO");
+    let _ = sleeper.kill();
+    let _ = sleeper.wait();
+    attached.err()
 }
+
+/// How this user gets a mount namespace: what `unshare` and `nsenter` are told beside `--mount`.
+#[derive(Clone, Copy, Debug)]
+struct Namespace {
+    unshare: &'static [&'static str],
+    nsenter: &'static [&'static str],
+}
+
+const NAMESPACES: [Namespace; 2] = [
+    Namespace { unshare: &[], nsenter: &[] },
+    // Who may not mount may do so as root of a user namespace.
+    Namespace { unshare: &["--map-root-user"], nsenter: &["--user", "--preserve-credentials"] },
+];
 
 /// strace at a process; the fault ends when this is dropped.
 #[derive(Debug)]
@@ -77,39 +84,39 @@ pub(super) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Moves the directory of a member that is down to a file system of `MEGABYTES`, for processes that the wrapper
-    /// starts.
-    pub(super) fn take(folder: &Path, binary: &Path) -> Result<Self, String> {
-        let moved = folder.with_extension("moved");
-        let made = fs::rename(folder, &moved).and_then(|()| fs::create_dir(folder));
-        made.map_err(|e| format!("{}: {e}", folder.display()))?;
-        let disk = Self::mount(folder, binary)?;
+    /// Copies the directory of a member that is down to a file system of `MEGABYTES`, which the processes that the
+    /// wrapper starts have in its place. None: nobody lets us mount one.
+    pub(super) fn take(folder: &Path, binary: &Path) -> Result<Option<Self>, String> {
+        let mounted = NAMESPACES.iter().find_map(|how| Self::mount(folder, binary, *how).ok());
+        let Some(disk) = mounted else { return Ok(None) };
         let copied = Command::new("cp")
             .arg("-a")
-            .args([moved.join("."), disk.inside("")])
+            .args([folder.join("."), disk.inside("")])
             .status()
             .map_err(|e| format!("cannot run cp: {e}"))?;
-        if copied.success() { Ok(disk) } else { Err(format!("cp: {copied}")) }
+        if copied.success() { Ok(Some(disk)) } else { Err(format!("cp: {copied}")) }
     }
 
-    fn mount(folder: &Path, binary: &Path) -> Result<Self, String> {
+    fn mount(folder: &Path, binary: &Path, how: Namespace) -> Result<Self, String> {
         // It keeps the mount until its standard input is closed.
         let script = format!(
             "mount -t tmpfs -o size={MEGABYTES}m none '{}' && echo mounted && read -r _",
             folder.display()
         );
         let mut keeper = Command::new("unshare")
+            .args(how.unshare)
             .args(["--mount", "sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .map_err(|e| format!("cannot run unshare: {e}"))?;
         let stdout = keeper.stdout.take().ok_or("no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).map_err(|e| format!("unshare: {e}"))?;
         let wrapper = folder.with_extension("sh");
-        let enter = format!("exec nsenter --mount --target {} -- ", keeper.id());
-        let text = format!("#!/bin/sh\n{enter}'{}' \"$@\"\n", binary.display());
+        let enter = format!("nsenter {} --mount --target {}", how.nsenter.join(" "), keeper.id());
+        let text = format!("#!/bin/sh\nexec {enter} -- '{}' \"$@\"\n", binary.display());
         let disk = Self { keeper, folder: folder.to_owned(), wrapper };
         if line != "mounted\n" {
             return Err("the small file system cannot be mounted".to_owned());

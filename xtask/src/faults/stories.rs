@@ -43,7 +43,7 @@ enum Plot {
     Halves,
     Slow,
     Lossy,
-    /// The log's file system takes no more, then the database's.
+    /// There is no room on the leader's disk, then on a follower's.
     Full,
     FailedSync(Role),
     StalledSync,
@@ -303,19 +303,17 @@ impl Story {
     }
 
     async fn full(&mut self) -> Result<(), String> {
-        // The log: writes to it find no room.
         let leader = self.leader().await?;
-        let pid = self.cluster.pid(leader).ok_or("it is down")?;
-        self.say(&format!("m{leader} finds no room"));
-        let injection = Injection::start(pid, "pwrite64,pwritev", "error=ENOSPC")?;
-        self.come_back(leader, "No space left on device").await?;
-        drop(injection);
-        self.cluster.start(leader).await?;
-        self.serve(&[leader]).await?;
-        // Everything, on a file system of its own that is really full.
+        self.no_room(leader).await?;
+        // On a file system of its own that is really full.
         let member = self.find(Role::Follower).await?;
         self.cluster.kill(member);
         let disk = SmallDisk::take(self.cluster.folder(member), self.cluster.binary())?;
+        let Some(disk) = disk else {
+            self.say("no small file system can be mounted here: ENOSPC is injected instead");
+            self.cluster.start(member).await?;
+            return self.no_room(member).await;
+        };
         self.cluster.wrap(member, disk.wrapper.clone());
         self.cluster.start(member).await?;
         self.serve(&[member]).await?;
@@ -327,6 +325,17 @@ impl Story {
         self.serve(&[member]).await?;
         self.disk = Some(disk);
         Ok(())
+    }
+
+    /// A member's writes to its files find no room.
+    async fn no_room(&mut self, member: usize) -> Result<(), String> {
+        let pid = self.cluster.pid(member).ok_or("it is down")?;
+        self.say(&format!("m{member} finds no room"));
+        let injection = Injection::start(pid, "pwrite64,pwritev", "error=ENOSPC")?;
+        self.come_back(member, "No space left on device").await?;
+        drop(injection);
+        self.cluster.start(member).await?;
+        self.serve(&[member]).await
     }
 
     async fn behind(&mut self, count: usize) -> Result<(), String> {
