@@ -16,6 +16,7 @@ mod log_writer;
 mod message;
 mod reads;
 mod replica;
+mod writes;
 
 pub use log_writer::LogWriter;
 pub use message::{ConfProposal, Effect, Event, Persist, Proposal};

@@ -11,6 +11,7 @@ use raft::{
 
 use crate::message::{ConfProposal, Effect, Event, Persist, Proposal};
 use crate::reads::Reads;
+use crate::writes::Writes;
 
 /// The most proposals that wait for a leader; more are refused.
 pub const HELD_PROPOSALS_MAX: usize = 4096;
@@ -112,6 +113,7 @@ pub struct Replica {
     /// Proposals that raft would not take: there is no leader, or too much is uncommitted.
     held: VecDeque<Proposal>,
     reads: Reads,
+    writes: Writes,
     /// Acknowledgements to raft, by the index that they wait for. Invariant: ascending.
     applying: VecDeque<(u64, Message)>,
     /// Term of the append, term and index of the entry, of the last acknowledgement of the disk.
@@ -165,6 +167,7 @@ impl Replica {
         }
         let mut replica = Self {
             reads: Reads::new(options.id, options.seed, options.election_ticks / 2),
+            writes: Writes::default(),
             options,
             node,
             held: VecDeque::new(),
@@ -223,7 +226,7 @@ impl Replica {
     pub fn handle(&mut self, event: Event, out: &mut Vec<Effect>) {
         match event {
             Event::Tick => {
-                self.node.tick();
+                self.tick(out);
                 self.reads.tick();
                 self.try_to_lead();
             }
@@ -255,6 +258,49 @@ impl Replica {
                 self.hand_over();
             }
         }
+    }
+
+    fn tick(&mut self, out: &mut Vec<Effect>) {
+        self.writes.tick();
+        let status = self.node.basic_status();
+        if !self.is_stalled() {
+            self.node.tick();
+        } else if status.soft_state.lead == status.id {
+            self.node.tick();
+            self.give_way(out);
+        } else {
+            // Time goes on, but this member would be late to vote for itself.
+            self.node.tick_quiesced();
+        }
+    }
+
+    /// Who has not stored anything for an election timeout should not lead.
+    fn is_stalled(&self) -> bool {
+        self.writes.oldest() >= u64::from(self.options.election_ticks)
+    }
+
+    /// Hands leadership over if the others have committed without this member's disk, and so could go on without it. A
+    /// leader applies, and answers for, only what it has stored itself.
+    // DIFF(etcd): there it leads on, and nobody is answered.
+    fn give_way(&mut self, out: &mut Vec<Effect>) {
+        let status = self.node.basic_status();
+        let mut stored = u64::MAX;
+        self.node.with_progress(|id, progress| {
+            if id == status.id {
+                stored = progress.match_index;
+            }
+        });
+        if status.hard_state.commit <= stored || status.lead_transferee != 0 {
+            return;
+        }
+        let Some(successor) = self.successor() else { return };
+        let text = format!(
+            "{:x} has stored nothing for {} ticks while the others have committed; its disk has stalled, and {successor:x} is to lead",
+            status.id,
+            self.writes.oldest()
+        );
+        out.push(Effect::Log(vec![raft::LogLine { level: raft::Level::Warning, text }]));
+        self.node.transfer_leader(successor);
     }
 
     /// The voters that are left try in the order of their ids, each for some ticks: those who try at
@@ -290,7 +336,7 @@ impl Replica {
         }
         let is_due = candidacy.start == 0;
         *candidacy = candidacy.start.saturating_sub(1)..candidacy.end - 1;
-        if is_due {
+        if is_due && !self.is_stalled() {
             // Who may not lead now is told so by raft.
             let _ = self.node.campaign();
         }
@@ -381,6 +427,7 @@ impl Replica {
     }
 
     fn persisted(&mut self, responses: Vec<Message>, out: &mut Vec<Effect>) {
+        self.writes.end(responses.len());
         for response in responses {
             if response.to != self.options.id {
                 out.push(Effect::Send(response));
@@ -519,6 +566,7 @@ impl Replica {
         if let Some(state) = hard_state {
             self.node.storage_mut().set_hard_state(state);
         }
+        self.writes.begin(message.responses.len());
         out.push(Effect::Persist(Persist {
             must_sync: elects || !message.entries.is_empty() || snapshot.is_some(),
             snapshot,

@@ -200,3 +200,79 @@ fn only_a_leader_promotes_and_only_who_is_ready() {
     let refused = refusal(step(&mut replica, promote(9)));
     assert_eq!(refused, Some((vec![77], api::Error::MemberNotFound)));
 }
+
+/// The messages among the effects, by type and receiver.
+fn sent(effects: &[Effect]) -> Vec<(MessageType, u64)> {
+    let message = |effect: &Effect| match effect {
+        Effect::Send(message) => Some((message.msg_type, message.to)),
+        _ => None,
+    };
+    effects.iter().filter_map(message).collect()
+}
+
+/// A leader whose disk does not come back with an entry that some others have, and all that it sends in so many ticks.
+fn stall(stored_by: &[u64], ticks: u32, stores: bool) -> Vec<(MessageType, u64)> {
+    let mut replica = leader(7);
+    let stored = |id, index| {
+        let answer = from(id, MessageType::AppResp, 2);
+        Event::Peer(Message { index, ..answer })
+    };
+    for id in [2, 3] {
+        let effects = step(&mut replica, stored(id, 2));
+        settle(&mut replica, effects);
+    }
+    let data = Bytes::from_static(b"a");
+    let mut writing = step(&mut replica, Event::Propose(vec![replica::Proposal { id: 1, data }]));
+    for id in stored_by {
+        writing.extend(step(&mut replica, stored(*id, 3)));
+    }
+    let mut all = Vec::new();
+    for _ in 0..ticks {
+        let effects = step(&mut replica, Event::Tick);
+        all.extend(sent(&effects));
+        writing.extend(effects);
+        for id in [2, 3] {
+            let alive = from(id, MessageType::HeartbeatResp, 2);
+            writing.extend(step(&mut replica, Event::Peer(alive)));
+        }
+        if stores {
+            all.extend(sent(&settle(&mut replica, std::mem::take(&mut writing))));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_leader_whose_disk_has_stalled_gives_way() {
+    for (stored_by, ticks, stores, expected) in [
+        (&[2, 3][..], 9, false, &[][..]),
+        // The leader has just looked who is alive, and waits to hear from them.
+        (&[2, 3], 11, false, &[2]),
+        // Nobody took it: once more after an election timeout.
+        (&[2, 3], 22, false, &[2, 2]),
+        // The others could not go on either.
+        (&[3], 50, false, &[]),
+        // All is well.
+        (&[2, 3], 50, true, &[]),
+    ] {
+        let sent = stall(stored_by, ticks, stores);
+        let orders = sent.iter().filter(|(kind, _)| *kind == MessageType::TimeoutNow);
+        let orders: Vec<u64> = orders.map(|(_, to)| *to).collect();
+        assert_eq!(orders, expected, "{stored_by:?} {ticks} {stores}");
+    }
+}
+
+#[test]
+fn a_follower_whose_disk_has_stalled_does_not_want_to_lead() {
+    let mut follower = member(1, 7);
+    let writing = step(&mut follower, Event::Peer(append(1, 2, 1)));
+    for _ in 0..50 {
+        let effects = step(&mut follower, Event::Tick);
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+    settle(&mut follower, writing);
+    let effects = step(&mut follower, Event::Tick);
+    let effects = settle(&mut follower, effects);
+    let votes = [(MessageType::Vote, 2), (MessageType::Vote, 3)];
+    assert_eq!(sent(&effects), votes, "{effects:?}");
+}

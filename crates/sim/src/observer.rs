@@ -51,6 +51,8 @@ pub struct Observer {
     pub revoked: BTreeMap<i64, Revoked>,
     /// How many snapshots were installed.
     pub installs: u64,
+    /// How often a leader whose disk had stalled handed leadership over.
+    pub gave_way: u64,
     /// How many states were compared.
     pub states_compared: u64,
     /// What is wrong, if anything.

@@ -437,7 +437,8 @@ impl Process {
                 self.inputs.push_back(Input::Role { term, leader });
             }
             Effect::Fatal(err) => return Err(Death::Fatal(err.to_string())),
-            Effect::Log(_) => {}
+            // Raft itself is silent here.
+            Effect::Log(lines) => observer.gave_way += lines.len() as u64,
         }
         Ok(())
     }

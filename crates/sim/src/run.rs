@@ -84,6 +84,7 @@ fn report(seed: u64, mut world: World, too_hard: u64) -> Report {
         ("doubled message", world.net.doubled),
         ("blocked message", world.net.swallowed),
         ("installed snapshot", world.observer.installs),
+        ("stalled leader", world.observer.gave_way),
         ("resumed watch", world.watchers.resumed),
         ("revoked lease", world.observer.revoked.len() as u64),
     ] {

@@ -18,6 +18,9 @@ use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::watchers::Watchers;
 
+/// The longest that a slow disk takes for one turn: longer than an election.
+const STALL_MAX: u64 = 4 * SECOND;
+
 /// Something that will happen.
 #[derive(Debug)]
 pub enum Action {
@@ -327,7 +330,8 @@ impl World {
             };
             let lag = if self.rng.chance(50_000) { self.plan.lag } else { 1 };
             let slow = if matches!(stage, Stage::Disk | Stage::Commit) { slow } else { 1 };
-            let delay = (self.rng.between(low, high) * lag * slow).min(SECOND);
+            let longest = if slow > 1 { STALL_MAX } else { SECOND };
+            let delay = (self.rng.between(low, high) * lag * slow).min(longest);
             self.after(delay, Action::Run(site, life, stage));
         }
     }

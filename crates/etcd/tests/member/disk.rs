@@ -465,7 +465,7 @@ fn missing_files_are_rebuilt_or_refused() {
 }
 
 /// Whether system calls can be made to fail here.
-fn has_strace() -> bool {
+pub(crate) fn has_strace() -> bool {
     let mut strace = Command::new("strace");
     strace.args(["-e", "trace=none", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
     strace.status().is_ok_and(|status| status.success())

@@ -8,4 +8,5 @@ mod corruption;
 mod crash;
 mod disk;
 mod process;
+mod stall;
 mod support;

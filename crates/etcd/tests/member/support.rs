@@ -252,6 +252,10 @@ impl Server {
         Client::connect(&self.address)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) -> End {
         self.process.signal(Signal::KILL);
