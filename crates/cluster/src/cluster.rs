@@ -6,8 +6,8 @@ use backend::{Backend, Bucket};
 use bytes::Bytes;
 use raft::{ConfChange, ConfChangeType, ConfState};
 
-use crate::initial::compare_urls;
 use crate::member::Context;
+use crate::names::{self, Names};
 use crate::persist::{self, RestoreError};
 use crate::{
     Attributes, InitialCluster, InitialError, JsonError, Member, Version, cluster_id, member_id,
@@ -164,11 +164,26 @@ impl Cluster {
         self.max_learners.unwrap_or(LEARNERS_MAX)
     }
 
+    /// What must be looked up before [`Cluster::assign_ids`]: each `host:port` whose host is a name, of members for
+    /// which there is no other with the same URLs.
+    #[must_use]
+    pub fn names_to_resolve(&self, existing: &Self) -> BTreeSet<String> {
+        let lone = |some: &Self, others: &Self| {
+            let is_lone = |member: &&Member| {
+                let mut others = others.members.values();
+                !others.any(|other| names::is_same(&member.peer_urls, &other.peer_urls))
+            };
+            let lone = some.members.values().filter(is_lone);
+            names::named(lone.flat_map(|member| &member.peer_urls))
+        };
+        lone(self, existing).into_iter().chain(lone(existing, self)).collect()
+    }
+
     /// Takes the ids of a running cluster over for members with the same peer URLs.
     ///
     /// # Errors
     /// If the members are not the same.
-    pub fn assign_ids(&mut self, existing: &Self) -> Result<(), InitialError> {
+    pub fn assign_ids(&mut self, existing: &Self, names: &Names) -> Result<(), InitialError> {
         if existing.members.len() != self.members.len() {
             return Err(InitialError::UnequalCount);
         }
@@ -176,7 +191,7 @@ impl Cluster {
         for member in existing.members.values() {
             let mut reason = String::from("<nil>");
             let found = locals.iter_mut().find(|local| {
-                let same = compare_urls(&sorted(&member.peer_urls), &sorted(&local.peer_urls));
+                let same = names.compare(&sorted(&member.peer_urls), &sorted(&local.peer_urls));
                 same.map_err(|err| reason = err).is_ok()
             });
             let Some(local) = found else {

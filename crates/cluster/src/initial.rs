@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::names::{self, Names};
+
 /// Why an initial cluster cannot be used. The texts are etcd's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitialError {
@@ -117,6 +119,17 @@ impl InitialCluster {
         urls
     }
 
+    /// What must be looked up before [`InitialCluster::verify_bootstrap`]: each `host:port` whose host is a name, if
+    /// the lists differ as they stand.
+    #[must_use]
+    pub fn names_to_resolve(&self, name: &str, advertised: &[String]) -> BTreeSet<String> {
+        let initial = self.members.get(name).map_or(&[][..], Vec::as_slice);
+        if initial.len() != advertised.len() || names::is_same(advertised, initial) {
+            return BTreeSet::new();
+        }
+        names::named(advertised.iter().chain(initial))
+    }
+
     /// Checks a list from which a new cluster is to begin. `discovers`: whether the members are to
     /// be found by discovery.
     ///
@@ -127,9 +140,10 @@ impl InitialCluster {
         name: &str,
         advertised: &[String],
         discovers: bool,
+        names: &Names,
     ) -> Result<(), InitialError> {
         self.verify_name(name)?;
-        self.verify_advertised(name, advertised)?;
+        self.verify_advertised(name, advertised, names)?;
         self.verify_unique()?;
         if self.members.is_empty() && !discovers {
             return Err(InitialError::Unset);
@@ -163,15 +177,19 @@ impl InitialCluster {
         }
     }
 
-    /// The caller has put resolved addresses in place of names that differ, where it could.
-    fn verify_advertised(&self, name: &str, advertised: &[String]) -> Result<(), InitialError> {
+    fn verify_advertised(
+        &self,
+        name: &str,
+        advertised: &[String],
+        names: &Names,
+    ) -> Result<(), InitialError> {
         let initial: BTreeSet<_> = self.members.get(name).into_iter().flatten().collect();
         let wanted: BTreeSet<_> = advertised.iter().collect();
         let (mut a, mut b): (Vec<_>, Vec<_>) =
             (advertised.to_vec(), self.members.get(name).cloned().unwrap_or_default());
         a.sort_unstable();
         b.sort_unstable();
-        let Err(reason) = compare_urls(&a, &b) else { return Ok(()) };
+        let Err(reason) = names.compare(&a, &b) else { return Ok(()) };
         let with_name = |urls: &[String]| {
             urls.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>().join(",")
         };
@@ -198,24 +216,6 @@ impl fmt::Display for InitialCluster {
         pairs.sort_unstable();
         f.write_str(&pairs.join(","))
     }
-}
-
-/// Whether two sorted lists of URLs are the same; `localhost` and loopback addresses are not told
-/// to be so here, as that is the resolver's matter. The text is etcd's.
-pub(crate) fn compare_urls(a: &[String], b: &[String]) -> Result<(), String> {
-    if a.len() != b.len() {
-        return Err(format!("len({}) != len({})", go_strings(a), go_strings(b)));
-    }
-    match a.iter().zip(b).find(|(a, b)| a != b) {
-        Some((a, b)) => Err(format!("resolved urls: {a:?} != {b:?}")),
-        None => Ok(()),
-    }
-}
-
-/// A list as Go's `%q` shows it.
-fn go_strings(texts: &[String]) -> String {
-    let quoted: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
-    format!("[{}]", quoted.join(" "))
 }
 
 /// Checks URLs of peers or clients, and sorts them.

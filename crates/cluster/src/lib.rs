@@ -13,6 +13,7 @@ mod cluster;
 mod initial;
 mod json;
 mod member;
+mod names;
 mod persist;
 mod v2store;
 mod version;
@@ -27,6 +28,7 @@ pub use member::{
     Attributes, JsonError, Member, cluster_id, member_id, members_from_json, members_to_json,
     promote_context,
 };
+pub use names::Names;
 pub use persist::{
     CONF_STATE_KEY, RestoreError, conf_state_from_json, conf_state_to_json, load_conf_state,
     load_storage_version, save_conf_state, save_storage_version,

@@ -16,6 +16,9 @@ use crate::writes::Writes;
 /// The most proposals that wait for a leader; more are refused.
 pub const HELD_PROPOSALS_MAX: usize = 4096;
 
+/// The same for changes of the members, of which one can be under way at a time.
+const HELD_CHANGES_MAX: usize = 64;
+
 /// The largest message to a peer, as in etcd.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 
@@ -45,6 +48,8 @@ pub struct Options {
     pub pre_vote: bool,
     /// Entries kept in memory behind a snapshot for slow followers.
     pub catchup_entries: u64,
+    /// Ticks that a change of the members waits for a leader: as long as its proposer waits for it.
+    pub change_ticks: u32,
     /// Seed of the randomized election timeouts, and where the contexts of reads begin: no two
     /// starts of a member may have seeds that are closer than the reads that it answers in between.
     /// Nanoseconds since the epoch will do.
@@ -112,6 +117,8 @@ pub struct Replica {
     options: Options,
     /// Proposals that raft would not take: there is no leader, or too much is uncommitted.
     held: VecDeque<Proposal>,
+    /// The same for changes of the members, with the ticks that they may still wait.
+    held_changes: VecDeque<(u32, raft::ConfChange)>,
     reads: Reads,
     writes: Writes,
     /// Acknowledgements to raft, by the index that they wait for. Invariant: ascending.
@@ -171,6 +178,7 @@ impl Replica {
             options,
             node,
             held: VecDeque::new(),
+            held_changes: VecDeque::new(),
             applying: VecDeque::new(),
             acknowledged: (0, 0, 0),
             applied,
@@ -233,7 +241,7 @@ impl Replica {
             Event::Propose(proposals) => self.hold(proposals, out),
             Event::Read { id } => self.reads.ask(id),
             Event::ProposeAsLeader { term, data } => self.propose_as_leader(term, data),
-            Event::ProposeConfChange(proposal) => self.propose_conf_change(&proposal, out),
+            Event::ProposeConfChange(proposal) => self.propose_conf_change(proposal, out),
             Event::Persisted(responses) => self.persisted(responses, out),
             Event::Applied { index, conf_changes, snapshot } => {
                 self.applied_to(index, &conf_changes, snapshot, out);
@@ -253,8 +261,9 @@ impl Replica {
             Event::TransferLeader(id) => self.node.transfer_leader(id),
             Event::Stop => {
                 self.is_stopping = true;
-                let held = self.held.drain(..).map(|proposal| proposal.id).collect();
-                refuse(held, api::Error::Stopped, out);
+                let held = self.held.drain(..).map(|proposal| proposal.id);
+                let changes = self.held_changes.drain(..).map(|(_, change)| change.id);
+                refuse(held.chain(changes).collect(), api::Error::Stopped, out);
                 self.hand_over();
             }
         }
@@ -262,6 +271,10 @@ impl Replica {
 
     fn tick(&mut self, out: &mut Vec<Effect>) {
         self.writes.tick();
+        self.held_changes.retain_mut(|(ticks, _)| {
+            *ticks = ticks.saturating_sub(1);
+            *ticks > 0
+        });
         let status = self.node.basic_status();
         if !self.is_stalled() {
             self.node.tick();
@@ -381,23 +394,44 @@ impl Replica {
         }
     }
 
-    fn propose_conf_change(&mut self, proposal: &ConfProposal, out: &mut Vec<Effect>) {
+    /// As other proposals, it waits for a leader. A promotion does not, since only the leader knows who is ready.
+    fn propose_conf_change(&mut self, proposal: ConfProposal, out: &mut Vec<Effect>) {
         let id = proposal.change.id;
         let refusal = if self.is_stopping {
             Some(api::Error::Stopped)
-        } else if self.node.basic_status().soft_state.lead == 0 {
-            Some(api::Error::NoLeader)
         } else if proposal.needs_ready_learner {
-            self.refuse_promotion(proposal.change.node_id)
+            self.promote(&proposal.change)
+        } else if self.held_changes.len() >= HELD_CHANGES_MAX {
+            Some(api::Error::TooManyRequests)
         } else {
+            self.held_changes.push_back((self.options.change_ticks, proposal.change));
             None
         };
-        let refusal = refusal.or_else(|| {
-            // Too much is uncommitted, or leadership is being handed over.
-            self.node.propose_conf_change(&proposal.change).err().map(|_| api::Error::NoLeader)
-        });
         if let Some(refusal) = refusal {
             refuse(vec![id], refusal, out);
+        }
+    }
+
+    /// Why it was not proposed.
+    fn promote(&mut self, change: &raft::ConfChange) -> Option<api::Error> {
+        if self.node.basic_status().soft_state.lead == 0 {
+            return Some(api::Error::NoLeader);
+        }
+        self.refuse_promotion(change.node_id).or_else(|| {
+            // Too much is uncommitted, or leadership is being handed over.
+            self.node.propose_conf_change(change).err().map(|_| api::Error::NoLeader)
+        })
+    }
+
+    /// A leader turns down changes until it has applied what was in its log when it was elected.
+    fn propose_held_changes(&mut self) {
+        let is_settled = self.node.storage().term(self.applied).is_ok_and(|it| it == self.role.0);
+        while let Some((_, change)) = self.held_changes.front()
+            && self.role.1 != 0
+            && is_settled
+            && self.node.propose_conf_change(change).is_ok()
+        {
+            self.held_changes.pop_front();
         }
     }
 
@@ -460,6 +494,7 @@ impl Replica {
     /// Turns everything that the events since the last call brought about into effects.
     pub fn flush(&mut self, out: &mut Vec<Effect>) {
         self.propose_held();
+        self.propose_held_changes();
         self.issue_reads();
         while self.node.has_ready() {
             let ready = self.node.ready();
@@ -635,8 +670,9 @@ impl Replica {
             });
             voters == 1 && includes_self
         };
-        let undecided = status.soft_state.lead == 0;
-        if alone && undecided {
+        let is_idle = status.soft_state.lead == 0
+            && status.soft_state.raft_state == raft::StateType::Follower;
+        if alone && is_idle {
             let _ = self.node.campaign();
         }
     }

@@ -8,7 +8,15 @@ use raft::{
 use replica::{Boot, ConfProposal, Effect, Event, Options, Persist, Replica};
 
 fn options(id: u64, seed: u64) -> Options {
-    Options { id, election_ticks: 10, pre_vote: false, catchup_entries: 5, seed, log_level: None }
+    Options {
+        id,
+        election_ticks: 10,
+        pre_vote: false,
+        change_ticks: 70,
+        catchup_entries: 5,
+        seed,
+        log_level: None,
+    }
 }
 
 /// A member of three that has one entry of term 1, committed and applied.
@@ -275,4 +283,50 @@ fn a_follower_whose_disk_has_stalled_does_not_want_to_lead() {
     let effects = settle(&mut follower, effects);
     let votes = [(MessageType::Vote, 2), (MessageType::Vote, 3)];
     assert_eq!(sent(&effects), votes, "{effects:?}");
+}
+
+#[test]
+fn a_change_of_the_members_waits_for_a_leader() {
+    let change = ConfChange {
+        change_type: ConfChangeType::RemoveNode,
+        node_id: 3,
+        id: 77,
+        ..ConfChange::default()
+    };
+    let event = || {
+        let change = change.clone();
+        Event::ProposeConfChange(ConfProposal { change, needs_ready_learner: false })
+    };
+    let mut follower = member(1, 7);
+    let effects = step(&mut follower, event());
+    assert!(effects.is_empty(), "{effects:?}");
+    // Its leader is not known to have begun before its first entry is applied.
+    let effects = step(&mut follower, Event::Peer(append(1, 2, 2)));
+    let effects = settle(&mut follower, effects);
+    assert!(!sent(&effects).contains(&(MessageType::Prop, 2)), "{effects:?}");
+    let applied = Event::Applied { index: 2, conf_changes: Vec::new(), snapshot: None };
+    let effects = step(&mut follower, applied);
+    assert!(sent(&effects).contains(&(MessageType::Prop, 2)), "{effects:?}");
+
+    // Who has waited for it in vain has been told so.
+    for (ticks, is_made) in [(69, true), (70, false)] {
+        let mut follower = member(1, 7);
+        step(&mut follower, event());
+        for _ in 0..ticks {
+            let effects = step(&mut follower, Event::Tick);
+            settle(&mut follower, effects);
+        }
+        let effects = step(&mut follower, Event::Peer(append(1, 100, 2)));
+        settle(&mut follower, effects);
+        let applied = Event::Applied { index: 2, conf_changes: Vec::new(), snapshot: None };
+        let effects = step(&mut follower, applied);
+        let is_found = sent(&effects).contains(&(MessageType::Prop, 2));
+        assert_eq!(is_found, is_made, "{ticks}: {effects:?}");
+    }
+
+    let mut follower = member(1, 7);
+    step(&mut follower, event());
+    let effects = step(&mut follower, Event::Stop);
+    let is_refused = |effect: &Effect| matches!(effect, Effect::Refused(ids, api::Error::Stopped) if ids == &[77]);
+    assert!(effects.iter().any(is_refused), "{effects:?}");
 }

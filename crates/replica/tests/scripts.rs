@@ -28,6 +28,7 @@ fn options() -> Options {
         id: 1,
         election_ticks: 10,
         pre_vote: true,
+        change_ticks: 70,
         catchup_entries: 2,
         seed: 7,
         log_level: None,

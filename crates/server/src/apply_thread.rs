@@ -21,6 +21,10 @@ use crate::peers;
 use crate::publish::Publisher;
 use crate::queues::APPLY_BATCH_MAX;
 
+/// How long a removed member goes on, as in etcd: the others must learn from a removed leader that its removal is
+/// committed, and the last one can't do without.
+const REMOVAL_DELAY: Duration = Duration::from_secs(1);
+
 /// How often the applier looks at what is due, at rest and while it compacts.
 const TICK_IDLE: Duration = Duration::from_millis(50);
 
@@ -159,7 +163,11 @@ impl<C: Clock> ApplyThread<C> {
             peers::send_snapshot(&self.transport, &self.publisher.metrics, message, view);
         }
         if std::mem::take(&mut out.is_removed) {
-            self.notices.removed();
+            let notices = self.notices.clone();
+            self.transport.handle().spawn(async move {
+                tokio::time::sleep(REMOVAL_DELAY).await;
+                notices.removed();
+            });
         }
         if !out.conf_changes.is_empty() {
             // Raft refuses a change before it knows that the one before is applied, and who has

@@ -1,6 +1,8 @@
 //! From a data directory, new or old, to the parts of a member.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use api::internal::InternalRequestRef;
 use backend::{Backend, Bucket, Committer};
@@ -16,12 +18,16 @@ use wal::snap::Snapshotter;
 use crate::Config;
 use crate::defrag;
 use crate::error::StartError;
-use crate::{force, join};
+use crate::{force, join, resolve};
 
 const AUTH_REVISION: &[u8] = b"authRevision";
 
 /// Permissions of directories that etcd makes.
 const DIR_MODE: u32 = 0o700;
+
+/// Between two tries to lock the database, and how long they may take before somebody is told, as in etcd.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+const LOCK_TIME_USUAL: Duration = Duration::from_secs(10);
 
 /// The parts that a data directory gives.
 #[derive(Debug)]
@@ -57,12 +63,13 @@ pub(crate) fn load<D: Disk>(
         make_dir(disk, parent)?;
     }
     let snapshotter = Snapshotter::new(disk.clone(), &snap_dir);
+    let db = snap_dir.join("db");
+    let (mut backend, mut committer) = open_backend(backend_disk, &db, &wal_dir, config)?;
+    // From here on, the directory is this process's alone.
     for name in snapshotter.remove_orphans()? {
         info!(path = %snap_dir.join(&name).display(), "removed orphaned temporary file");
     }
     let has_log = wal::exists(disk, &wal_dir)?;
-    let db = snap_dir.join("db");
-    let (mut backend, mut committer) = open_backend(backend_disk, &db, has_log, config)?;
     info!(path = %db.display(), "opened backend db");
     info!(index = backend.consistent_index().0, "restore consistentIndex");
     let threshold = config.bootstrap_defrag_threshold_bytes;
@@ -108,7 +115,7 @@ fn make_dir<D: Disk>(disk: &D, path: &Path) -> Result<(), StartError> {
 fn open_backend<D: Disk>(
     disk: &D,
     db: &Path,
-    has_log: bool,
+    wal_dir: &Path,
     config: &Config,
 ) -> Result<(Backend, Committer<D>), StartError> {
     let options = backend::Options {
@@ -116,13 +123,36 @@ fn open_backend<D: Disk>(
         batch_limit: config.backend_batch_limit,
         ..backend::Options::default()
     };
-    match Backend::open(disk.clone(), db, options.clone()) {
-        Err(backend::Error::Bolt(err @ bolt::Error::Damaged(_))) if !has_log => {
+    match wait_for_lock(db, || Backend::open(disk.clone(), db, options.clone())) {
+        Err(backend::Error::Bolt(err @ bolt::Error::Damaged(_)))
+            if !wal::exists(disk, wal_dir)? =>
+        {
             warn!(path = %db.display(), error = %err, "removing the database of an interrupted first start");
             disk.remove(db).map_err(|err| StartError::disk("remove", db, err))?;
             Ok(Backend::open(disk.clone(), db, options)?)
         }
         other => Ok(other?),
+    }
+}
+
+/// Another process may be about to end.
+fn wait_for_lock<T>(
+    db: &Path,
+    mut open: impl FnMut() -> Result<T, backend::Error>,
+) -> Result<T, backend::Error> {
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
+        match open() {
+            Err(backend::Error::Bolt(bolt::Error::Locked(_))) => thread::sleep(LOCK_INTERVAL),
+            other => return other,
+        }
+        if !is_told && begun.elapsed() > LOCK_TIME_USUAL {
+            let took = format!("{:?}", begun.elapsed());
+            let message = "db file is flocked by another process, or taking too long";
+            info!(path = %db.display(), took, "{message}");
+            is_told = true;
+        }
     }
 }
 
@@ -144,7 +174,8 @@ fn begin(config: &Config) -> Result<Beginning, StartError> {
     }
     let advertised: Vec<String> =
         config.advertise_peer_urls.iter().map(ToString::to_string).collect();
-    initial.verify_bootstrap(&config.name, &advertised, false)?;
+    let names = resolve::look_up(initial.names_to_resolve(&config.name, &advertised));
+    initial.verify_bootstrap(&config.name, &advertised, false, &names)?;
     let cluster = Cluster::bootstrap(&initial, &config.initial_cluster_token)?;
     let local = cluster.member_by_name(&config.name).expect("verified above");
     if cluster.members().len() > 1 && join::is_bootstrapped(&cluster, &config.name) {

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use transport::{Call, PeerUrl};
 
 use crate::error::StartError;
-use crate::{Config, VERSION};
+use crate::{Config, VERSION, resolve};
 
 /// How long all others may take to tell who is in the cluster, as in etcd.
 const MEMBERS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,7 +32,8 @@ pub(crate) fn join(config: &Config, initial: &InitialCluster) -> Result<Place, S
         fetch(&urls_of_others(&cluster, &config.name), MEMBERS_TIMEOUT).map_err(|err| {
             StartError::Join(format!("cannot fetch cluster info from peer urls: {err}"))
         })?;
-    cluster.assign_ids(&existing).map_err(|err| {
+    let names = resolve::look_up(cluster.names_to_resolve(&existing));
+    cluster.assign_ids(&existing, &names).map_err(|err| {
         StartError::Join(format!("error validating peerURLs {}: {err}", describe(&existing)))
     })?;
     let local = cluster.member_by_name(&config.name).expect("verified above").id;

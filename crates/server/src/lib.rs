@@ -34,6 +34,7 @@ mod peer_desk;
 mod peers;
 mod publish;
 mod queues;
+mod resolve;
 mod url;
 mod version_monitor;
 mod watch_thread;

@@ -237,6 +237,7 @@ impl Process {
             id: identity.metadata.node_id,
             election_ticks: settings.election_ticks,
             pre_vote: settings.pre_vote,
+            change_ticks: 70,
             catchup_entries: settings.catchup_entries,
             seed,
             log_level: None,

@@ -1,6 +1,6 @@
 //! Ids, and `--initial-cluster`.
 
-use cluster::{Cluster, InitialCluster, Member, cluster_id, member_id, parse_urls};
+use cluster::{Cluster, InitialCluster, Member, Names, cluster_id, member_id, parse_urls};
 
 use crate::initial;
 
@@ -78,7 +78,8 @@ fn unacceptable_urls() {
 #[test]
 fn bootstrap_texts() {
     let check = |name: &str, text: &str, advertised: &[&str]| {
-        let result = initial(text).verify_bootstrap(name, &urls(advertised), false);
+        let result =
+            initial(text).verify_bootstrap(name, &urls(advertised), false, &Names::default());
         result.map_or_else(|err| err.to_string(), |()| "ok".to_owned())
     };
     let cases: [(&str, &str, &[&str], &str); 7] = [
@@ -130,7 +131,7 @@ fn a_running_cluster_gives_its_ids() {
     let existing = Cluster::bootstrap(&initial("a=http://x:1,b=http://y:1"), "one").expect("ids");
     let join = |text: &str| {
         let mut local = Cluster::bootstrap(&initial(text), "two").expect("ids");
-        local.assign_ids(&existing).map(|()| {
+        local.assign_ids(&existing, &Names::default()).map(|()| {
             let ids: Vec<(u64, String)> =
                 local.members().map(|member| (member.id, member.name.clone())).collect();
             ids

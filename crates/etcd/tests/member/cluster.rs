@@ -171,7 +171,7 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
-fn refused(end: &End) -> String {
+pub(crate) fn refused(end: &End) -> String {
     assert_eq!(end.code(), 1);
     end.errors().pop().expect("an error")
 }

@@ -58,7 +58,7 @@ fn altered(
     (cluster, altered)
 }
 
-fn alarms(cluster: &Cluster, through: usize) -> Vec<(u64, i32)> {
+pub(crate) fn alarms(cluster: &Cluster, through: usize) -> Vec<(u64, i32)> {
     let request = pb::AlarmRequest { action: AlarmAction::Get.into(), ..Default::default() };
     let response: pb::AlarmResponse = cluster
         .server(through)

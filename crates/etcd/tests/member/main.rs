@@ -7,6 +7,8 @@ mod cluster;
 mod corruption;
 mod crash;
 mod disk;
+mod mistakes;
 mod process;
+mod quota;
 mod stall;
 mod support;

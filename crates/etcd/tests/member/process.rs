@@ -191,19 +191,9 @@ fn without_a_directory_it_is_named_after_the_member() {
 }
 
 #[test]
-fn a_directory_or_a_port_belongs_to_one_server() {
+fn a_port_belongs_to_one_server() {
     let scratch = Scratch::new("twice");
     let server = Launch::new(&scratch.data()).start();
-    let before = layout(&scratch.data());
-    let end = Launch::new(&scratch.data()).end();
-    assert_eq!(end.code(), 1);
-    let db = scratch.join("data/member/snap/db");
-    for error in end.errors() {
-        assert!(error.contains(db.to_str().expect("UTF-8")), "{error}");
-    }
-    assert_eq!(layout(&scratch.data()), before);
-    assert!(server.client().put(b"k", b"v").is_ok());
-
     let end = Launch::at(&scratch.join("other"), &server.address).end();
     assert_eq!(end.code(), 1);
     let expected = format!("listen tcp {}: bind: address already in use", server.address);

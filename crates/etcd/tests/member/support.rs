@@ -170,6 +170,11 @@ impl Launch {
         }
     }
 
+    /// Runs it, though it may never serve.
+    pub(crate) fn start_waiting(&self) -> Server {
+        Server { process: self.spawn(), address: String::new() }
+    }
+
     /// Runs it, and sends a signal when its first line is in the log.
     pub(crate) fn start_and_signal(&self, signal: Signal) -> End {
         let mut process = self.spawn();
