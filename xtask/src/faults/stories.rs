@@ -268,7 +268,7 @@ impl Story {
             return Err(format!("m{member} ended as if all were well"));
         }
         let log = self.cluster.log(member);
-        if !log.contains(why) {
+        if !log.to_lowercase().contains(why) {
             let tail = crate::conformance::process::last_lines(&log, 3);
             return Err(format!("m{member} does not tell of {why:?}: {tail}"));
         }
@@ -280,13 +280,13 @@ impl Story {
         let pid = self.cluster.pid(member).ok_or("it is down")?;
         self.say(&format!("m{member} cannot sync"));
         let injection = Injection::start(pid, "fsync,fdatasync", "error=EIO")?;
-        self.come_back(member, "Input/output error").await?;
+        self.come_back(member, "input/output error").await?;
         drop(injection);
         self.cluster.start(member).await?;
         self.serve(&[member]).await
     }
 
-    /// The disk of the leader does not answer for a while; nobody else need notice.
+    /// A leader whose disk does not answer is not the leader for long, and nobody who asks the others need notice.
     async fn stalled_sync(&mut self) -> Result<(), String> {
         let leader = self.leader().await?;
         let others = self.cluster.others(&[leader]);
@@ -295,6 +295,8 @@ impl Story {
         let fault = format!("delay_enter={STALL_US}");
         let injection = Injection::start(pid, "fsync,fdatasync", &fault)?;
         self.serve(&others).await?;
+        let next = self.cluster.leader(&others).await?;
+        self.say(&format!("m{next} leads"));
         sleep(WHILE).await;
         self.serve(&others).await?;
         self.say("syncs work again");
@@ -319,7 +321,7 @@ impl Story {
         self.serve(&[member]).await?;
         self.say(&format!("the disk of m{member} is full"));
         disk.fill()?;
-        self.come_back(member, "No space left on device").await?;
+        self.come_back(member, "no space left on device").await?;
         disk.free()?;
         self.cluster.start(member).await?;
         self.serve(&[member]).await?;
@@ -332,7 +334,7 @@ impl Story {
         let pid = self.cluster.pid(member).ok_or("it is down")?;
         self.say(&format!("m{member} finds no room"));
         let injection = Injection::start(pid, "pwrite64,pwritev", "error=ENOSPC")?;
-        self.come_back(member, "No space left on device").await?;
+        self.come_back(member, "no space left on device").await?;
         drop(injection);
         self.cluster.start(member).await?;
         self.serve(&[member]).await
