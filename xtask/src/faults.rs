@@ -40,8 +40,8 @@ const AT_A_TIME: usize = 2;
 /// After so long a story has failed, whatever it waits for.
 const STORY_LIMIT: Duration = Duration::from_secs(240);
 /// Less than that says nothing.
-const ANSWERS_MIN: usize = 500;
-const EVENTS_MIN: usize = 1000;
+const ANSWERS_MIN: usize = 300;
+const EVENTS_MIN: usize = 800;
 
 #[derive(Debug)]
 struct Options {

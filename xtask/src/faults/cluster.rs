@@ -29,7 +29,6 @@ struct Node {
     /// What is run instead of the server itself.
     wrapper: Option<PathBuf>,
     server: Option<Server>,
-    is_paused: bool,
 }
 
 /// A cluster and what can be done to it.
@@ -55,7 +54,7 @@ impl Cluster {
             let name = format!("m{number}");
             let member = Member::new(folder.join(&name));
             let own_peer_port = if seed.is_some() { free_port() } else { member.peer_port };
-            Node { name, member, own_peer_port, wrapper: None, server: None, is_paused: false }
+            Node { name, member, own_peer_port, wrapper: None, server: None }
         };
         let nodes: Vec<Node> = (0..size).map(node).collect();
         let ports = nodes.iter().map(|node| (node.member.peer_port, node.own_peer_port)).collect();
@@ -139,7 +138,6 @@ impl Cluster {
             network.is_process(member, server.pid());
         }
         node.server = Some(server);
-        node.is_paused = false;
         Ok(())
     }
 
@@ -159,7 +157,6 @@ impl Cluster {
     /// SIGKILL.
     pub(super) fn kill(&mut self, member: usize) {
         if let Some(server) = self.nodes[member].server.take() {
-            self.signal(member, Signal::CONT);
             server.kill();
         }
         if let Some(network) = &mut self.network {
@@ -180,12 +177,10 @@ impl Cluster {
 
     pub(super) fn pause(&mut self, member: usize) {
         self.signal(member, Signal::STOP);
-        self.nodes[member].is_paused = true;
     }
 
     pub(super) fn resume(&mut self, member: usize) {
         self.signal(member, Signal::CONT);
-        self.nodes[member].is_paused = false;
     }
 
     fn signal(&self, member: usize, signal: Signal) {

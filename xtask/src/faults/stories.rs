@@ -10,6 +10,8 @@ use super::story::{FAR, Story};
 
 /// How long a fault lasts at least, where nothing else ends it: longer than an election takes.
 const WHILE: Duration = Duration::from_millis(2500);
+/// How often a storm strikes.
+const STRIKES_COUNT: u64 = 16;
 /// How long each sync takes of a disk that stalls.
 const STALL_US: u64 = 8_000_000;
 /// Bytes of a value where the disk is to fill.
@@ -49,6 +51,8 @@ enum Plot {
     StalledSync,
     /// So many followers need a snapshot.
     Behind(usize),
+    /// One after another and several at a time, as the seed has it.
+    Storm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,34 @@ enum Role {
     Leader,
     Follower,
 }
+
+/// What a storm does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strike {
+    Kill,
+    Start,
+    Pause,
+    Resume,
+    Mute,
+    Deafen,
+    Disturb,
+    Reset,
+    Heal,
+    Calm,
+}
+
+const STRIKES: [Strike; 10] = [
+    Strike::Kill,
+    Strike::Start,
+    Strike::Pause,
+    Strike::Resume,
+    Strike::Mute,
+    Strike::Deafen,
+    Strike::Disturb,
+    Strike::Reset,
+    Strike::Heal,
+    Strike::Calm,
+];
 
 const fn kind(name: &'static str, plot: Plot) -> Kind {
     Kind { name, members: 3, needs_disk: false, padding: 0, plot }
@@ -70,6 +102,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind { members: 5, ..kind("two-snapshots", Plot::Behind(2)) },
     Kind { members: 5, ..kind("halves", Plot::Halves) },
     Kind { padding: HEAVY, ..disk("disk-full", Plot::Full) },
+    kind("storm", Plot::Storm),
     disk("sync-stalls-leader", Plot::StalledSync),
     disk("sync-fails-leader", Plot::FailedSync(Role::Leader)),
     disk("sync-fails-follower", Plot::FailedSync(Role::Follower)),
@@ -108,6 +141,7 @@ impl Kind {
             Plot::FailedSync(role) => story.failed_sync(role).await,
             Plot::StalledSync => story.stalled_sync().await,
             Plot::Behind(count) => story.behind(count).await,
+            Plot::Storm => story.storm().await,
         }
     }
 }
@@ -371,6 +405,51 @@ impl Story {
                 if told(self, *member) == before {
                     return Err(format!("m{member} has got no snapshot"));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// While it lasts, only what is answered must be right; then all is undone, and all must serve.
+    async fn storm(&mut self) -> Result<(), String> {
+        let members = self.cluster.members();
+        let mut rng = self.rng.fork();
+        for _ in 0..STRIKES_COUNT {
+            let member = *rng.pick(&members);
+            let others = self.cluster.others(&[member]);
+            let strike = *rng.pick(&STRIKES);
+            self.say(&format!("{strike:?} m{member}"));
+            match strike {
+                Strike::Kill => self.cluster.kill(member),
+                Strike::Start if self.cluster.pid(member).is_none() => {
+                    self.cluster.spawn(member).await?;
+                }
+                Strike::Start | Strike::Resume => self.cluster.resume(member),
+                Strike::Pause => self.cluster.pause(member),
+                Strike::Mute => self.network()?.cut(&[member], &others),
+                Strike::Deafen => self.network()?.cut(&others, &[member]),
+                Strike::Disturb => {
+                    let (lost, reset) = (rng.below(50), rng.below(20));
+                    let link = Link { lost, reset, delay_ms: (0, 50), ..Link::default() };
+                    self.network()?.set(&members, &[member], link);
+                }
+                Strike::Reset => self.network()?.reset(),
+                Strike::Heal => self.heal(rng.below(2) == 0)?,
+                Strike::Calm => self.calm().await?,
+            }
+            sleep(Duration::from_millis(rng.between(100, 1500))).await;
+        }
+        self.calm().await?;
+        self.serve(&members).await
+    }
+
+    /// Undoes all that a storm has done.
+    async fn calm(&mut self) -> Result<(), String> {
+        self.heal(false)?;
+        for member in self.cluster.members() {
+            match self.cluster.pid(member) {
+                None => self.cluster.spawn(member).await?,
+                Some(_) => self.cluster.resume(member),
             }
         }
         Ok(())

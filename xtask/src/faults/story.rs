@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::etcdserverpb as pb;
+use sim::rng::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::calls;
@@ -43,6 +44,8 @@ pub(super) struct Story {
     pub(super) folder: PathBuf,
     /// That of a member, if it has one of its own.
     pub(super) disk: Option<SmallDisk>,
+    /// What a story may draw from.
+    pub(super) rng: Rng,
     name: &'static str,
     begun: Instant,
 }
@@ -82,6 +85,7 @@ impl Story {
             watchers: all,
             folder: folder.to_owned(),
             disk: None,
+            rng: Rng::new(seed),
             name: kind.name,
             begun,
         };
