@@ -47,6 +47,18 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
+
+    /// Whether the batch sets the row of `key`.
+    #[must_use]
+    pub fn sets(&self, bucket: Bucket, key: &[u8]) -> bool {
+        matches!(self.rows.rows(bucket).get(key), Some(Some(_)))
+    }
+
+    /// Whether the batch removes any row of the bucket.
+    #[must_use]
+    pub fn removes_from(&self, bucket: Bucket) -> bool {
+        self.rows.rows(bucket).iter_from(b"").any(|(_, value)| value.is_none())
+    }
 }
 
 impl<D: Disk> Committer<D> {

@@ -28,6 +28,11 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_PANIC: i32 = 2;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    if let Err(err) = start_failpoints() {
+        println!("{err}");
+        return ExitCode::FAILURE;
+    }
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_else(|| "etcd".to_owned());
     let arguments: Vec<String> = arguments.collect();
@@ -58,6 +63,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever sets points says where, by gofail's variables.
+#[cfg(feature = "failpoints")]
+fn start_failpoints() -> Result<(), failpoints::StartError> {
+    for complaint in failpoints::start(|name| std::env::var(name).ok())? {
+        println!("{complaint}");
+    }
+    Ok(())
 }
 
 fn run(program: &str, arguments: &[String], mut options: Options) -> ExitCode {

@@ -13,7 +13,7 @@ use backend::{Backend, Bucket};
 use crate::hash::{HASHES_MAX, Hasher, parse};
 use crate::index::Cursor;
 use crate::shared::{Grace, WALK_KEYS};
-use crate::store::{FINISHED_COMPACT, put_compact_mark};
+use crate::store::{FINISHED_COMPACT_KEY, put_compact_mark};
 use crate::{Error, KvHash, Reader, Rev};
 
 /// How often a step takes the index for [`WALK_KEYS`] keys: it lasts a millisecond or two.
@@ -144,7 +144,7 @@ impl Compactor {
         hash: KvHash,
         rows: u64,
     ) -> CompactionProgress {
-        put_compact_mark(backend, FINISHED_COMPACT, job.revision);
+        put_compact_mark(backend, FINISHED_COMPACT_KEY, job.revision);
         self.finished = Some(job.revision);
         self.jobs.pop_front();
         self.phase = Phase::default();

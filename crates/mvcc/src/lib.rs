@@ -26,7 +26,7 @@ pub use hash::KvHash;
 pub use range::{RangeArgs, RangeChunk, RangeResult, SortOrder, SortTarget};
 pub use reader::Reader;
 pub use rev::Rev;
-pub use store::{Options, Store};
+pub use store::{FINISHED_COMPACT_KEY, Options, SCHEDULED_COMPACT_KEY, Store};
 pub use txn::{DeleteRange, KeyMeta, Put, WriteTxn};
 
 /// Why a read, a compaction or a hash was refused, or failed.

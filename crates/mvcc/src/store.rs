@@ -10,9 +10,9 @@ use crate::shared::Shared;
 use crate::{CompactionProgress, Error, Reader, Rev, WriteTxn, restore};
 
 /// Key in bucket `meta`: the revision of the last compaction asked for.
-pub(crate) const SCHEDULED_COMPACT: &[u8] = b"scheduledCompactRev";
+pub const SCHEDULED_COMPACT_KEY: &[u8] = b"scheduledCompactRev";
 /// Key in bucket `meta`: the revision of the last compaction that removed its last row.
-pub(crate) const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
+pub const FINISHED_COMPACT_KEY: &[u8] = b"finishedCompactRev";
 
 /// Far more than will ever be written, and far from where counting on fails.
 const REVISION_MAX: i64 = i64::MAX / 2;
@@ -40,8 +40,8 @@ impl Store {
     ) -> Result<(Self, Vec<(Bytes, i64)>), Error> {
         let Options {} = options;
         let rows = backend.reader();
-        let scheduled = compact_mark(&rows, SCHEDULED_COMPACT)?;
-        let finished = compact_mark(&rows, FINISHED_COMPACT)?;
+        let scheduled = compact_mark(&rows, SCHEDULED_COMPACT_KEY)?;
+        let finished = compact_mark(&rows, FINISHED_COMPACT_KEY)?;
         let restored = restore::restore(&rows)?;
         // All rows up to a compaction may be gone, those of the newest revision included.
         let marks = finished.into_iter().chain(scheduled).max();
@@ -98,7 +98,7 @@ impl Store {
             return Err(Error::Future);
         }
         // The mark is in the same batch as the first deletions or in an earlier one.
-        put_compact_mark(backend, SCHEDULED_COMPACT, revision);
+        put_compact_mark(backend, SCHEDULED_COMPACT_KEY, revision);
         self.reader.shared.set_compact(revision);
         self.compactor.schedule(revision, compact);
         Ok(())

@@ -19,5 +19,5 @@ mod replica;
 mod writes;
 
 pub use log_writer::LogWriter;
-pub use message::{ConfProposal, Effect, Event, Persist, Proposal};
+pub use message::{ConfProposal, Effect, Event, LogStep, Persist, Proposal};
 pub use replica::{Boot, BootError, HELD_PROPOSALS_MAX, Options, Replica};

@@ -5,7 +5,7 @@ use raft::{Message, Snapshot};
 use wal::snap::Snapshotter;
 use wal::{SnapshotRecord, Wal};
 
-use crate::Persist;
+use crate::{LogStep, Persist};
 
 /// The log and the snapshot files of a member.
 #[derive(Debug)]
@@ -23,17 +23,24 @@ impl<D: Disk> LogWriter<D> {
     /// # Errors
     /// If the disk fails: the process must stop.
     pub fn append(&mut self, persist: Persist) -> Result<Vec<Message>, wal::Error> {
-        let Persist { snapshot, hard_state, entries, must_sync, responses } = persist;
-        if let Some(snapshot) = &snapshot {
-            self.record(snapshot)?;
+        for step in persist.steps() {
+            self.perform(step)?;
         }
-        if hard_state.is_some() || !entries.is_empty() {
-            self.log.save(&hard_state.unwrap_or_default(), &entries, must_sync)?;
+        Ok(persist.responses)
+    }
+
+    /// Does one of the [`Persist::steps`], which come in the order that a restart relies on.
+    ///
+    /// # Errors
+    /// As [`LogWriter::append`].
+    pub fn perform(&mut self, step: LogStep<'_>) -> Result<(), wal::Error> {
+        match step {
+            LogStep::RecordSnapshot(snapshot) => self.record(snapshot),
+            LogStep::Save { hard_state, entries, must_sync } => {
+                self.log.save(&hard_state, entries, must_sync)
+            }
+            LogStep::Release(index) => self.release(index),
         }
-        if let Some(snapshot) = &snapshot {
-            self.release(snapshot.metadata.index)?;
-        }
-        Ok(responses)
     }
 
     /// Saves a snapshot of this member's own.

@@ -131,7 +131,39 @@ pub struct Persist {
     pub responses: Vec<raft::Message>,
 }
 
+/// What a [`Persist`] is done in.
+#[derive(Clone, Copy, Debug)]
+pub enum LogStep<'a> {
+    /// Save a leader's snapshot as `.snap`, then record it in the log.
+    RecordSnapshot(&'a raft::Snapshot),
+    /// Append to the log, and sync if need be.
+    Save {
+        /// As it is now; empty if it did not change.
+        hard_state: raft::HardState,
+        /// To append.
+        entries: &'a [raft::Entry],
+        /// Whether to sync.
+        must_sync: bool,
+    },
+    /// Let files go that a restart from the snapshot at this index does not need.
+    Release(u64),
+}
+
 impl Persist {
+    /// What is to be done, in this order: a crash between any two must leave a log to restart from.
+    pub fn steps(&self) -> impl Iterator<Item = LogStep<'_>> {
+        let snapshot = self.snapshot.as_ref();
+        let is_written = self.hard_state.is_some() || !self.entries.is_empty();
+        let save = LogStep::Save {
+            hard_state: self.hard_state.unwrap_or_default(),
+            entries: &self.entries,
+            must_sync: self.must_sync,
+        };
+        let record = snapshot.map(LogStep::RecordSnapshot);
+        let release = snapshot.map(|snapshot| LogStep::Release(snapshot.metadata.index));
+        record.into_iter().chain(is_written.then_some(save)).chain(release)
+    }
+
     /// Takes over what `other`, the next one, is to write, so that one sync serves both. Gives it
     /// back where it must be written on its own: a snapshot, and whatever comes before or after it,
     /// since a crash between the two must find a log without a gap.

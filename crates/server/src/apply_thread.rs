@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use transport::Transport;
 
 use crate::commit_thread::CommitInput;
+use crate::failpoint::reach;
 use crate::member::Notices;
 use crate::peer_desk::PeerDesk;
 use crate::peers;
@@ -100,9 +101,12 @@ impl<C: Clock> ApplyThread<C> {
         let is_last = matches!(input, Input::Stop);
         let begin = self.clock.now_mono();
         let entries = if let Input::Entries(entries) = &input { entries.len() } else { 0 };
+        #[cfg(feature = "failpoints")]
+        reach_input(&input);
         self.applier.handle(input, begin, out);
         let took = self.clock.now_mono() - begin;
         if entries > 0 {
+            reach!(afterWritebackBuf);
             self.publisher.applied(&self.applier, entries, took);
             if took > self.warning_duration {
                 self.publisher.metrics.server_slow_apply_total.inc();
@@ -116,9 +120,7 @@ impl<C: Clock> ApplyThread<C> {
         }
         // Several inputs may each freeze a batch only if the one before has arrived, so at most
         // one is here at a time.
-        if let Some(batch) = out.commit.take() {
-            let _ = self.commit.send(CommitInput::Commit(batch));
-        }
+        self.commit(out);
         if let Some(snapshot) = out.install.take() {
             let _ = self.commit.send(CommitInput::Install(snapshot));
         }
@@ -129,15 +131,21 @@ impl<C: Clock> ApplyThread<C> {
         is_last
     }
 
+    fn commit(&self, out: &mut Output) {
+        if let Some(batch) = out.commit.take() {
+            // The index that it covers is in the batch since it was frozen.
+            reach!(commitBeforePreCommitHook, commitAfterPreCommitHook);
+            let _ = self.commit.send(CommitInput::Commit(batch));
+        }
+    }
+
     fn dispatch(
         &mut self,
         out: &mut Output,
         unsent: &mut Unsent,
         events: &mut Vec<Arc<mvcc::EventBatch>>,
     ) {
-        if let Some(batch) = out.commit.take() {
-            let _ = self.commit.send(CommitInput::Commit(batch));
-        }
+        self.commit(out);
         self.publisher.publish(&self.applier);
         self.publisher.publish_output(out, self.clock.now_mono(), self.clock.now_wall());
         if let Some(reader) = out.restored.take() {
@@ -244,6 +252,35 @@ impl<C: Clock> ApplyThread<C> {
             }
         }
         info!("applied-index" = self.applier.applied_index(), "stopped applying");
+    }
+}
+
+/// Points before what is about to be done.
+#[cfg(feature = "failpoints")]
+fn reach_input(input: &Input) {
+    match input {
+        Input::Entries(entries) => {
+            for entry in entries {
+                match entry.entry_type {
+                    raft::EntryType::Normal => {
+                        reach!(beforeApplyOneEntryNormal);
+                    }
+                    _ => {
+                        reach!(beforeApplyOneConfChange);
+                    }
+                }
+            }
+            reach!(beforeWritebackBuf);
+        }
+        Input::Command { command: apply::Command::LeaseRenew(_), .. } => {
+            reach!(beforeCheckpointInLeaseRenew);
+        }
+        Input::Command { token, command: apply::Command::LeaseTimeToLive(..) }
+            if token >> 48 != u64::from(PEER_CORE) =>
+        {
+            reach!(beforeLookupWhenLeaseTimeToLive);
+        }
+        _ => {}
     }
 }
 

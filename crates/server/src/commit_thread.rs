@@ -10,6 +10,7 @@ use rpc::Metrics;
 use tracing::{error, info};
 use wal::snap::Snapshotter;
 
+use crate::failpoint::reach;
 use crate::fatal::fatal;
 use crate::metered_disk::Meter;
 
@@ -44,13 +45,7 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
         while let Ok(input) = self.inputs.recv() {
             let begin = self.clock.now_mono();
             let done = match input {
-                CommitInput::Commit(batch) => match self.committer.commit(batch) {
-                    Ok(done) => {
-                        self.measure(self.clock.now_mono() - begin);
-                        apply::Input::Committed(done)
-                    }
-                    Err(err) => fatal("failed to commit the backend", &err),
-                },
+                CommitInput::Commit(batch) => apply::Input::Committed(self.commit(batch, begin)),
                 CommitInput::Install(snapshot) => {
                     apply::Input::Installed(self.install(snapshot.metadata.index))
                 }
@@ -59,6 +54,25 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
             // Apply may have ended without waiting for a defragmentation.
             let _ = self.apply.send(done);
         }
+    }
+
+    fn commit(&mut self, batch: Batch, begin: Duration) -> Committed {
+        #[cfg(feature = "failpoints")]
+        let compaction = crate::failpoint::CompactionSteps::of(&batch);
+        #[cfg(feature = "failpoints")]
+        compaction.before_commit();
+        reach!(beforeCommit);
+        let done = match self.committer.commit(batch) {
+            Ok(done) => done,
+            Err(err) => fatal("failed to commit the backend", &err),
+        };
+        reach!(afterCommit);
+        #[cfg(feature = "failpoints")]
+        compaction.after_commit();
+        self.measure(self.clock.now_mono() - begin);
+        // What etcd begins here begins with the next batch: the file has what it had anyway.
+        reach!(beforeStartDBTxn, afterStartDBTxn);
+        done
     }
 
     /// Merging and splitting pages is one walk here: both of bbolt's parts of it are counted as
@@ -76,11 +90,13 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
     }
 
     fn install(&mut self, index: u64) -> Backend {
+        reach!(applyBeforeOpenSnapshot);
         let path = match self.snapshotter.db_path(index) {
             Ok(path) => path,
             Err(err) => fatal("failed to find database snapshot file", &err),
         };
         let installed = self.committer.install(&path, self.options.clone());
+        reach!(applyAfterOpenSnapshot);
         self.meter.take();
         match installed {
             Ok(backend) => {
@@ -94,6 +110,7 @@ impl<D: Disk, C: Clock> CommitThread<D, C> {
     fn defragment(&mut self, begin: Duration) -> Result<Committed, String> {
         info!("starting defragmentation");
         self.metrics.disk_defrag_inflight.set(1);
+        reach!(defragBeforeCopy);
         let result = self.committer.defrag();
         self.metrics.disk_defrag_inflight.set(0);
         let took = self.clock.now_mono() - begin;

@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use transport::Transport;
 
 use crate::disk_thread::DiskInput;
+use crate::failpoint::reach;
 use crate::fatal::fatal;
 use crate::peer_desk::PeerDesk;
 use crate::queues::CONSENSUS_BATCH_MAX;
@@ -118,12 +119,28 @@ impl<C: Clock> Consensus<C> {
     }
 
     fn dispatch(&mut self, effects: &mut Vec<Effect>) {
+        #[cfg(feature = "failpoints")]
+        self.reach_sends(effects);
         for effect in effects.drain(..) {
             self.perform(effect);
         }
+        reach!(raftBeforeAdvance);
         let committed = self.replica.committed();
         self.state.committed.store(committed, Ordering::Relaxed);
         self.metrics.server_proposals_committed_total.set(committed as i64);
+    }
+
+    /// The leader sends while its disk writes, the others when theirs has written.
+    #[cfg(feature = "failpoints")]
+    fn reach_sends(&self, effects: &[Effect]) {
+        let has = |what: fn(&Effect) -> bool| effects.iter().any(what);
+        if self.state.is_leader() {
+            if has(|effect| matches!(effect, Effect::Send(_) | Effect::Persist(_))) {
+                reach!(raftBeforeLeaderSend);
+            }
+        } else if has(|effect| matches!(effect, Effect::Send(_))) {
+            reach!(raftBeforeFollowerSend);
+        }
     }
 
     fn perform(&mut self, effect: Effect) {

@@ -6,11 +6,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use env::{Clock, Disk};
-use replica::{Event, LogWriter, Persist};
+use replica::{Event, LogStep, LogWriter, Persist};
 use rpc::Metrics;
 use tracing::{info, warn};
 use wal::SnapshotRecord;
 
+use crate::failpoint::reach;
 use crate::fatal::fatal;
 use crate::metered_disk::{Meter, Spent};
 use crate::queues::DISK_BATCH_MAX;
@@ -99,10 +100,10 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
     fn append(&mut self, persist: Persist) {
         let must_sync = persist.must_sync;
         let written = self.writer.log.bytes_written();
-        let responses = match self.writer.append(persist) {
-            Ok(responses) => responses,
-            Err(err) => fatal("failed to save hard state and entries", &err),
-        };
+        if let Err(err) = self.perform(&persist) {
+            fatal("failed to save hard state and entries", &err);
+        }
+        let responses = persist.responses;
         let written = self.writer.log.bytes_written() - written;
         let spent = self.meter.take();
         if written > 0 || must_sync {
@@ -112,6 +113,30 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
             // Consensus may have ended: then nobody waits for this.
             let _ = self.consensus.send(Event::Persisted(responses));
         }
+    }
+
+    fn perform(&mut self, persist: &Persist) -> Result<(), wal::Error> {
+        for step in persist.steps() {
+            match step {
+                LogStep::RecordSnapshot(_) => {
+                    reach!(raftBeforeSaveSnap);
+                    self.writer.perform(step)?;
+                    reach!(raftAfterSaveSnap);
+                }
+                LogStep::Save { .. } => {
+                    reach!(raftBeforeSave);
+                    self.writer.perform(step)?;
+                    reach!(raftAfterSave);
+                }
+                LogStep::Release(_) => {
+                    // Raft's own memory has taken the snapshot already.
+                    reach!(raftBeforeApplySnap, raftAfterApplySnap);
+                    self.writer.perform(step)?;
+                    reach!(raftAfterWALRelease);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn measure(&self, spent: Spent, was_synced: bool, bytes: u64) {
@@ -147,6 +172,7 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
             term: metadata.term,
             conf_state: Some(metadata.conf_state.clone()),
         };
+        reach!(raftBeforeWALSaveSnaphot);
         if let Err(err) = self.writer.log.save_snapshot(&record) {
             fatal("failed to record snapshot", &err);
         }

@@ -23,6 +23,9 @@ mod corruption;
 mod defrag;
 mod disk_thread;
 mod error;
+mod failpoint;
+#[cfg(feature = "failpoints")]
+mod failpoint_disk;
 mod fatal;
 mod force;
 mod join;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use apply::Applier;
 use cluster::Version;
-use env::{Clock, OsClock, OsDisk};
+use env::{Clock, OsClock};
 use replica::{Event, LogWriter, Replica};
 use rpc::{
     Core, Delivery, Inbox, Limits, Link, Metrics, PEER_CORE, RequestIds, SERVER_CORE, State,
@@ -25,6 +25,7 @@ use crate::consensus_thread::Consensus;
 use crate::corruption;
 use crate::disk_thread::DiskWriter;
 use crate::error::StartError;
+use crate::failpoint::SystemDisk;
 use crate::fatal::fatal;
 use crate::listen::{self, Listener, Stopper};
 use crate::log::List;
@@ -139,7 +140,7 @@ impl Member {
         announce::configuration(config, is_initialized);
         let client_addresses: Vec<String> =
             client_listeners.iter().map(Listener::address).collect();
-        let disks = [(); 2].map(|()| MeteredDisk::new(OsDisk, clock));
+        let disks = [(); 2].map(|()| MeteredDisk::new(SystemDisk::default(), clock));
         let [log_disk, backend_disk] = &disks;
         let loaded = boot::load(log_disk, backend_disk, config)?;
         let cluster_id = loaded.cluster.id();
@@ -271,8 +272,8 @@ impl Threads {
     fn start(
         config: &Config,
         clock: OsClock,
-        [log_disk, backend_disk]: [MeteredDisk<OsDisk, OsClock>; 2],
-        loaded: Loaded<MeteredDisk<OsDisk, OsClock>>,
+        [log_disk, backend_disk]: [MeteredDisk<SystemDisk, OsClock>; 2],
+        loaded: Loaded<MeteredDisk<SystemDisk, OsClock>>,
         publisher: Publisher,
         notices: Notices,
     ) -> Result<Self, StartError> {

@@ -20,6 +20,8 @@ use transport::{HashKv, LeaseRefusal, LeaseTtl, Request, Versions};
 
 use crate::ask_leader;
 
+use crate::failpoint::reach_in_task;
+
 /// How long a question about a lease waits for the state to be fresh, as in etcd.
 const FRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -185,6 +187,7 @@ impl PeerDesk {
     /// Keeps a lease alive.
     pub(crate) async fn renew(&self, id: i64) -> Result<i64, LeaseRefusal> {
         self.fresh().await?;
+        reach_in_task!(beforeServeHTTPLeaseRenew);
         match self.command(apply::Command::LeaseRenew(id)).await {
             Some(apply::Answer::Renewed { ttl: Some(ttl), .. }) => Ok(ttl),
             Some(apply::Answer::Renewed { ttl: None, .. }) => Err(LeaseRefusal::NotFound),
@@ -200,6 +203,7 @@ impl PeerDesk {
         keys: bool,
     ) -> Result<apply::LeaseTtl, LeaseRefusal> {
         self.fresh().await?;
+        reach_in_task!(beforeLookupWhenForwardLeaseTimeToLive);
         match self.command(apply::Command::LeaseTimeToLive(id, keys)).await {
             Some(apply::Answer::LeaseTtl { lease: Some(lease), .. }) => Ok(lease),
             Some(apply::Answer::LeaseTtl { lease: None, .. }) => Err(LeaseRefusal::NotFound),

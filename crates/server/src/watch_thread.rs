@@ -8,6 +8,8 @@ use env::Clock;
 use mvcc::watch::{Hub, Kind, Response};
 use rpc::{Delivery, Inbox, Metrics, WatchInput};
 
+#[cfg(feature = "failpoints")]
+use crate::failpoint::reach;
 use crate::fatal::fatal;
 
 /// How long the hub may go without a look at its timers.
@@ -41,6 +43,10 @@ impl<C: Clock> WatchThread<C> {
                 self.handle(input, &mut responses);
             }
             let now = self.clock.now_mono();
+            #[cfg(feature = "failpoints")]
+            if self.hub.has_work() {
+                reach!(beforeSyncWatchers);
+            }
             if let Err(err) = self.hub.sync(now, &mut responses) {
                 fatal("failed to read the store for watchers", &err);
             }
@@ -64,6 +70,8 @@ impl<C: Clock> WatchThread<C> {
             WatchInput::Restored(reader) => self.hub.restored(reader),
             WatchInput::Commands(commands) => {
                 for command in commands {
+                    #[cfg(feature = "failpoints")]
+                    reach_command(&command);
                     self.hub.command(command, responses);
                 }
             }
@@ -99,6 +107,8 @@ impl<C: Clock> WatchThread<C> {
     }
 
     fn deliver(&self, responses: &mut Vec<Response>) {
+        #[cfg(feature = "failpoints")]
+        reach_responses(responses);
         let mut by_core: Vec<Vec<Response>> = Vec::new();
         by_core.resize_with(self.inboxes.len(), Vec::new);
         for response in responses.drain(..) {
@@ -111,6 +121,29 @@ impl<C: Clock> WatchThread<C> {
                 inbox.push(Delivery::Watch(responses));
             }
         }
+    }
+}
+
+/// Whoever has room again is moved on by what says so.
+#[cfg(feature = "failpoints")]
+fn reach_command(command: &mvcc::watch::Command) {
+    match command {
+        mvcc::watch::Command::Ack { .. } => {
+            reach!(beforeMoveVictims);
+        }
+        mvcc::watch::Command::Progress { .. } => {
+            reach!(beforeProgressIfSync);
+        }
+        _ => {}
+    }
+}
+
+/// Answers to commands are not among what etcd's point is for.
+#[cfg(feature = "failpoints")]
+fn reach_responses(responses: &[Response]) {
+    let is_counted = |kind: &Kind| matches!(kind, Kind::Events { .. } | Kind::Progress);
+    if responses.iter().any(|response| is_counted(&response.kind)) {
+        reach!(beforeSendWatchResponse);
     }
 }
 
