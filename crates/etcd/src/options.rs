@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use server::log::{Format, LogOptions, Output};
-use server::{AutoCompaction, Config, Url};
+use server::{AutoCompaction, Config, TlsFiles, TlsVersion, Url};
 
 use crate::goflag::{self, UsageError};
 use crate::table::{self, FLAGS, Flag, Kind, Support};
@@ -238,7 +238,7 @@ fn to_options(values: &Values, mut warnings: Vec<String>) -> Result<Options, Str
     Ok(Options { config, log, warnings, invalid })
 }
 
-/// The bounds are checked although TLS itself is refused, so that a configuration that etcd refuses is
+/// The bounds are checked also where there is no TLS, so that a configuration that etcd refuses is
 /// refused here.
 fn check_tls_versions(values: &Values) -> Result<(), String> {
     let (min, max) = (values.text("tls-min-version"), values.text("tls-max-version"));
@@ -301,6 +301,41 @@ fn log_options(values: &Values) -> Result<LogOptions, String> {
     Ok(LogOptions { level, format, outputs: outputs.collect(), http2_debug: false })
 }
 
+/// What members show each other and believe, if they speak TLS.
+fn peer_tls(values: &Values) -> Result<Option<TlsFiles>, String> {
+    let [cert, key, trusted_ca] =
+        ["peer-cert-file", "peer-key-file", "peer-trusted-ca-file"].map(|name| values.text(name));
+    if cert.is_empty() && key.is_empty() {
+        return Ok(None);
+    }
+    if cert.is_empty() || key.is_empty() {
+        return Err(format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"));
+    }
+    if trusted_ca.is_empty() {
+        return Err(
+            "--peer-cert-file without --peer-trusted-ca-file is not supported yet by this server"
+                .to_owned(),
+        );
+    }
+    if !values.text("cipher-suites").is_empty() {
+        return Err(
+            "--cipher-suites is not supported yet by this server where TLS is spoken".to_owned()
+        );
+    }
+    let version = |name| match values.text(name) {
+        "TLS1.2" => Some(TlsVersion::V12),
+        "TLS1.3" => Some(TlsVersion::V13),
+        _ => None,
+    };
+    Ok(Some(TlsFiles {
+        cert: cert.into(),
+        key: key.into(),
+        trusted_ca: trusted_ca.into(),
+        min: version("tls-min-version").unwrap_or(TlsVersion::V12),
+        max: version("tls-max-version").unwrap_or(TlsVersion::V13),
+    }))
+}
+
 fn to_config(values: &Values) -> Result<Config, String> {
     let name = values.text("name").to_owned();
     let advertise_peer_urls = values.urls("initial-advertise-peer-urls");
@@ -331,6 +366,7 @@ fn to_config(values: &Values) -> Result<Config, String> {
         max_learners: values.number::<u32>("max-learners")? as usize,
         raft_read_timeout: values.duration("raft-read-timeout"),
         raft_write_timeout: values.duration("raft-write-timeout"),
+        peer_tls: peer_tls(values)?,
         quota_backend_bytes: values.number("quota-backend-bytes")?,
         bootstrap_defrag_threshold_bytes: values
             .number::<u64>("bootstrap-defrag-threshold-megabytes")?
@@ -547,6 +583,14 @@ mod tests {
                 "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"",
             ),
             ("--config-file /nope", "open /nope: no such file or directory"),
+            (
+                "--peer-cert-file a.crt",
+                "KeyFile and CertFile must both be present[key: , cert: a.crt]",
+            ),
+            (
+                "--peer-cert-file a.crt --peer-key-file a.key",
+                "--peer-cert-file without --peer-trusted-ca-file is not supported yet by this server",
+            ),
             (
                 "--auto-tls",
                 "--auto-tls=true is not supported yet by this server (only the default, \"false\", is)",

@@ -548,21 +548,14 @@ pub(crate) const FLAGS: &[Flag] = &[
         DefaultOnly,
         "Client TLS using generated certificates.",
     ),
-    flag(
-        SECURITY,
-        "peer-cert-file",
-        Text,
-        "",
-        DefaultOnly,
-        "Path to the peer server TLS cert file.",
-    ),
-    flag(SECURITY, "peer-key-file", Text, "", DefaultOnly, "Path to the peer server TLS key file."),
+    flag(SECURITY, "peer-cert-file", Text, "", Full, "Path to the peer server TLS cert file."),
+    flag(SECURITY, "peer-key-file", Text, "", Full, "Path to the peer server TLS key file."),
     flag(
         SECURITY,
         "peer-client-cert-auth",
         Bool,
         "false",
-        DefaultOnly,
+        Full,
         "Enable peer client cert authentication.",
     ),
     flag(
@@ -586,7 +579,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "peer-trusted-ca-file",
         Text,
         "",
-        DefaultOnly,
+        Full,
         "Path to the peer server TLS trusted CA file.",
     ),
     flag(

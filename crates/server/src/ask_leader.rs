@@ -13,7 +13,7 @@ use rpc::{AskLeader, Delivery, Inbox, LeaderAnswer, LeaderRequest};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
-use transport::{Call, LeaseRefusal, PeerUrl, Refusal};
+use transport::{Call, LeaseRefusal, PeerUrl, Refusal, Tls};
 
 use crate::peer_desk::PeerDesk;
 
@@ -85,7 +85,7 @@ async fn ask(
                 let cluster = desk.state.cluster();
                 let urls = cluster.member(leader).map_or(&[][..], |member| &member.peer_urls);
                 let timeout = deadline - now;
-                ask_there(request, urls, timeout).await
+                ask_there(request, urls, timeout, desk.tls.as_ref()).await
             }
         };
         match tokio::time::timeout_at(deadline, asking).await {
@@ -122,10 +122,11 @@ async fn ask_there(
     request: LeaderRequest,
     urls: &[String],
     timeout: Duration,
+    tls: Option<&Tls>,
 ) -> Option<Result<LeaderAnswer, Error>> {
     let urls = PeerUrl::parse_all(urls).ok()?;
     for url in urls {
-        let call = call(request, url.clone(), timeout);
+        let call = call(request, url.clone(), timeout).with_tls(tls);
         match call.send().await {
             Ok(answer) => {
                 if let Some(result) = read(request, answer.status, &answer.body) {

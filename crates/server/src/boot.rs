@@ -12,6 +12,7 @@ use env::Disk;
 use raft::{ConfState, Peer};
 use replica::{Boot, boot};
 use tracing::{info, warn};
+use transport::Tls;
 use wal::Wal;
 use wal::snap::Snapshotter;
 
@@ -53,6 +54,7 @@ pub(crate) fn load<D: Disk>(
     disk: &D,
     backend_disk: &D,
     config: &Config,
+    tls: Option<&Tls>,
 ) -> Result<Loaded<D>, StartError> {
     let member_dir = config.data_dir().join("member");
     let snap_dir = member_dir.join("snap");
@@ -89,9 +91,9 @@ pub(crate) fn load<D: Disk>(
     }
     let paths = Paths { snapshotter, wal_dir, db };
     if has_log {
-        restart(disk, config, paths, backend, committer)
+        restart(disk, config, paths, (backend, committer), tls)
     } else {
-        let beginning = begin(config)?;
+        let beginning = begin(config, tls)?;
         let log =
             Wal::create(disk.clone(), &paths.wal_dir, &beginning.metadata, wal_options(config))?;
         Ok(start_anew(config, paths, beginning, backend, committer, log))
@@ -165,10 +167,10 @@ struct Beginning {
 }
 
 /// What the flags, and the members of a running cluster, say about a member without a log.
-fn begin(config: &Config) -> Result<Beginning, StartError> {
+fn begin(config: &Config, tls: Option<&Tls>) -> Result<Beginning, StartError> {
     let initial = InitialCluster::parse(&config.initial_cluster)?;
     if config.initial_cluster_existing {
-        let place = join::join(config, &initial)?;
+        let place = join::join(config, &initial, tls)?;
         let metadata = wal::Metadata { node_id: place.member_id, cluster_id: place.cluster_id };
         return Ok(Beginning { boot: Boot::Join, metadata, peers: place.others });
     }
@@ -178,7 +180,7 @@ fn begin(config: &Config) -> Result<Beginning, StartError> {
     initial.verify_bootstrap(&config.name, &advertised, false, &names)?;
     let cluster = Cluster::bootstrap(&initial, &config.initial_cluster_token)?;
     let local = cluster.member_by_name(&config.name).expect("verified above");
-    if cluster.members().len() > 1 && join::is_bootstrapped(&cluster, &config.name) {
+    if cluster.members().len() > 1 && join::is_bootstrapped(&cluster, &config.name, tls) {
         let id = local.id;
         return Err(StartError::Join(format!("member {id:x} has already been bootstrapped")));
     }
@@ -236,13 +238,12 @@ fn restart<D: Disk>(
     disk: &D,
     config: &Config,
     paths: Paths<D>,
-    backend: Backend,
-    committer: Committer<D>,
+    opened: (Backend, Committer<D>),
+    tls: Option<&Tls>,
 ) -> Result<Loaded<D>, StartError> {
     let Paths { snapshotter, wal_dir, db } = &paths;
     let damaged = |err: cluster::RestoreError| StartError::database(db, &err);
     let places = boot::Paths { db: db.clone(), wal_dir: wal_dir.clone() };
-    let opened = (backend, committer);
     let opened = match boot::restart(disk, snapshotter, &places, opened, wal_options(config)) {
         Ok(opened) => opened,
         Err(boot::Error::Log(err)) => return Err(err.into()),
@@ -257,7 +258,7 @@ fn restart<D: Disk>(
         warn!(path = %wal_dir.display(), "repaired the torn tail of the log");
     }
     let Some(boot::State { mut cluster, conf_state, mut boot }) = opened.state else {
-        return resume_beginning(config, paths, backend, committer, (log, metadata));
+        return resume_beginning(config, paths, (backend, committer), (log, metadata), tls);
     };
     cluster.set_max_learners(config.max_learners);
     if let Boot::Restart { entries, applied, .. } = &boot {
@@ -300,11 +301,11 @@ fn restart<D: Disk>(
 fn resume_beginning<D: Disk>(
     config: &Config,
     paths: Paths<D>,
-    backend: Backend,
-    committer: Committer<D>,
+    (backend, committer): (Backend, Committer<D>),
     (log, metadata): (Wal<D>, wal::Metadata),
+    tls: Option<&Tls>,
 ) -> Result<Loaded<D>, StartError> {
-    let beginning = begin(config)?;
+    let beginning = begin(config, tls)?;
     if beginning.metadata != metadata {
         return Err(StartError::Log(format!(
             "the first start with the log in {} was interrupted, and was that of member {:x} of cluster {:x}, not of {:x} of {:x}, as the flags say",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use apply::AutoCompaction;
+use transport::TlsFiles;
 
 use crate::url::Url;
 
@@ -63,6 +64,8 @@ pub struct Config {
     pub raft_read_timeout: Duration,
     /// How long a peer may take nothing.
     pub raft_write_timeout: Duration,
+    /// Certificates for peer URLs that want TLS.
+    pub peer_tls: Option<TlsFiles>,
     /// Size at which the backend is full; 0 is [`DEFAULT_QUOTA_BYTES`], negative is never.
     pub quota_backend_bytes: i64,
     /// Rewrite the backend's file at the start if that frees as many bytes; 0: never.
@@ -244,6 +247,7 @@ impl Default for Config {
             max_learners: 1,
             raft_read_timeout: Duration::from_secs(5),
             raft_write_timeout: Duration::from_secs(5),
+            peer_tls: None,
             quota_backend_bytes: 0,
             bootstrap_defrag_threshold_bytes: 0,
             backend_batch_interval: Duration::from_millis(100),

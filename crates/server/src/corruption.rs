@@ -12,7 +12,7 @@ use mvcc::{KvHash, Reader};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
-use transport::{Call, HashKv, PeerUrl};
+use transport::{Call, HashKv, PeerUrl, Tls};
 
 use crate::announce::go_duration;
 use crate::error::StartError;
@@ -63,6 +63,7 @@ pub(crate) fn check_at_start(
     reader: &Reader,
     cluster: &Cluster,
     timeout: Duration,
+    tls: Option<&Tls>,
 ) -> Result<(), StartError> {
     let local_id = hex(cluster.local_id());
     let failed = |err: &dyn fmt::Display| {
@@ -79,7 +80,7 @@ pub(crate) fn check_at_start(
         .map_err(|err| failed(&format!("{local_id} failed to fetch hash ({err})")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|err| failed(&err))?;
-    let peers = runtime.block_on(ask(cluster, local.revision, timeout));
+    let peers = runtime.block_on(ask(cluster, local.revision, timeout, tls));
     if peers.iter().filter(|peer| differs_at_start(&local_id, local, peer)).count() > 0 {
         return Err(failed(&format!("{local_id} found data inconsistency with peers")));
     }
@@ -164,7 +165,7 @@ async fn tick(ticks: &mut Option<tokio::time::Interval>) {
 /// Compares all revisions.
 async fn check_now(desk: &PeerDesk) -> Result<(), String> {
     let (before, _) = desk.hash_kv(0).await?;
-    let peers = ask(&desk.state.cluster(), before.revision, desk.timeout).await;
+    let peers = ask(&desk.state.cluster(), before.revision, desk.timeout, desk.tls.as_ref()).await;
     desk.fresh_read().await.map_err(|err| err.to_string())?;
     let (after, current) = desk.hash_kv(0).await?;
     let answered = peers.iter().filter(|peer| peer.answer.is_ok()).count();
@@ -248,7 +249,8 @@ async fn check_compactions(desk: &PeerDesk, checked: &mut i64) {
     hashes.sort_unstable_by_key(|hash| std::cmp::Reverse(hash.revision));
     let mut count = hashes.len();
     for (number, local) in (1..).zip(hashes) {
-        let peers = ask(&desk.state.cluster(), local.revision, desk.timeout).await;
+        let peers =
+            ask(&desk.state.cluster(), local.revision, desk.timeout, desk.tls.as_ref()).await;
         if peers.is_empty() {
             continue;
         }
@@ -360,7 +362,7 @@ fn minorities(
 }
 
 /// Asks all other members for their hash at a revision. Those without URLs are left out.
-async fn ask(cluster: &Cluster, revision: i64, timeout: Duration) -> Vec<Peer> {
+async fn ask(cluster: &Cluster, revision: i64, timeout: Duration, tls: Option<&Tls>) -> Vec<Peer> {
     let (local_id, cluster_id) = (hex(cluster.local_id()), hex(cluster.id()));
     let mut asking = JoinSet::new();
     for member in cluster.members() {
@@ -369,10 +371,11 @@ async fn ask(cluster: &Cluster, revision: i64, timeout: Duration) -> Vec<Peer> {
         }
         let (id, urls) = (member.id, member.peer_urls.clone());
         let (local_id, cluster_id) = (local_id.clone(), cluster_id.clone());
+        let tls = tls.cloned();
         asking.spawn(async move {
             let mut answer = Err(Refusal::Failed("no URL".to_owned()));
             for url in &urls {
-                answer = ask_at(url, &cluster_id, revision, timeout).await;
+                answer = ask_at(url, &cluster_id, revision, timeout, tls.as_ref()).await;
                 let Err(refusal) = &answer else { break };
                 warn!(
                     "local-member-id" = local_id,
@@ -395,6 +398,7 @@ async fn ask_at(
     cluster_id: &str,
     revision: i64,
     timeout: Duration,
+    tls: Option<&Tls>,
 ) -> Result<HashKv, Refusal> {
     let failed = |err: &dyn fmt::Display| Refusal::Failed(err.to_string());
     let urls = PeerUrl::parse_all(&[url]).map_err(|err| failed(&err))?;
@@ -406,7 +410,7 @@ async fn ask_at(
     let call = Call {
         headers: vec![(http::HeaderName::from_static("x-etcd-cluster-id"), cluster_id)],
         content: Some(("application/json", Bytes::from(content))),
-        ..Call::get(url, PAGE, timeout)
+        ..Call::get(url, PAGE, timeout).with_tls(tls)
     };
     let answer = call.send().await.map_err(|err| failed(&err))?;
     if answer.status == 200 {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{Cluster, InitialCluster, Member, Version};
 use tracing::{error, info, warn};
-use transport::{Call, PeerUrl};
+use transport::{Call, PeerUrl, Tls};
 
 use crate::error::StartError;
 use crate::{Config, VERSION, resolve};
@@ -25,11 +25,15 @@ pub(crate) struct Place {
 }
 
 /// Asks the others for the ids that the cluster goes by.
-pub(crate) fn join(config: &Config, initial: &InitialCluster) -> Result<Place, StartError> {
+pub(crate) fn join(
+    config: &Config,
+    initial: &InitialCluster,
+    tls: Option<&Tls>,
+) -> Result<Place, StartError> {
     initial.verify_join(&config.name)?;
     let mut cluster = Cluster::bootstrap(initial, &config.initial_cluster_token)?;
     let existing =
-        fetch(&urls_of_others(&cluster, &config.name), MEMBERS_TIMEOUT).map_err(|err| {
+        fetch(&urls_of_others(&cluster, &config.name), MEMBERS_TIMEOUT, tls).map_err(|err| {
             StartError::Join(format!("cannot fetch cluster info from peer urls: {err}"))
         })?;
     let names = resolve::look_up(cluster.names_to_resolve(&existing));
@@ -37,7 +41,7 @@ pub(crate) fn join(config: &Config, initial: &InitialCluster) -> Result<Place, S
         StartError::Join(format!("error validating peerURLs {}: {err}", describe(&existing)))
     })?;
     let local = cluster.member_by_name(&config.name).expect("verified above").id;
-    if !is_compatible(&cluster, local, config.request_timeout()) {
+    if !is_compatible(&cluster, local, config.request_timeout(), tls) {
         return Err(StartError::Join("incompatible with current running cluster".to_owned()));
     }
     check_learners(config, &existing)?;
@@ -50,9 +54,11 @@ pub(crate) fn join(config: &Config, initial: &InitialCluster) -> Result<Place, S
 }
 
 /// A founder whose others know it, with client URLs, was here before and has lost its data.
-pub(crate) fn is_bootstrapped(cluster: &Cluster, name: &str) -> bool {
+pub(crate) fn is_bootstrapped(cluster: &Cluster, name: &str, tls: Option<&Tls>) -> bool {
     let Some(local) = cluster.member_by_name(name) else { return false };
-    let Ok(existing) = fetch(&urls_of_others(cluster, name), FOUNDER_TIMEOUT) else { return false };
+    let Ok(existing) = fetch(&urls_of_others(cluster, name), FOUNDER_TIMEOUT, tls) else {
+        return false;
+    };
     existing.member(local.id).is_some_and(|member| !member.client_urls.is_empty())
 }
 
@@ -74,7 +80,7 @@ fn urls_of_others(cluster: &Cluster, name: &str) -> Vec<String> {
 }
 
 /// The members as the first of `urls` has them that answers.
-fn fetch(urls: &[String], timeout: Duration) -> Result<Cluster, String> {
+fn fetch(urls: &[String], timeout: Duration, tls: Option<&Tls>) -> Result<Cluster, String> {
     const NO_ANSWER: &str = "could not retrieve cluster information from the given URLs";
     let end = Instant::now() + timeout;
     for url in PeerUrl::parse_all(urls).map_err(|_| NO_ANSWER.to_owned())? {
@@ -83,7 +89,7 @@ fn fetch(urls: &[String], timeout: Duration) -> Result<Cluster, String> {
             break;
         }
         let address = format!("{url}/members");
-        let answer = match Call::get(url, "/members", left).send_blocking() {
+        let answer = match Call::get(url, "/members", left).with_tls(tls).send_blocking() {
             Ok(answer) if answer.status == 200 => answer,
             Ok(answer) => {
                 warn!(address, status = answer.status, "failed to get cluster response");
@@ -117,10 +123,11 @@ fn fetch(urls: &[String], timeout: Duration) -> Result<Cluster, String> {
 
 /// Whether at least one of the others tells a cluster version, and all that do one that this server
 /// can serve.
-fn is_compatible(cluster: &Cluster, local: u64, timeout: Duration) -> bool {
+fn is_compatible(cluster: &Cluster, local: u64, timeout: Duration, tls: Option<&Tls>) -> bool {
     let others = cluster.members().filter(|member| member.id != local);
-    let versions: BTreeMap<u64, Version> =
-        others.filter_map(|member| Some((member.id, cluster_version(member, timeout)?))).collect();
+    let versions: BTreeMap<u64, Version> = others
+        .filter_map(|member| Some((member.id, cluster_version(member, timeout, tls)?)))
+        .collect();
     for (id, version) in &versions {
         if *version < Version::CLUSTER_MIN || *version > VERSION.cluster() {
             warn!(
@@ -136,9 +143,9 @@ fn is_compatible(cluster: &Cluster, local: u64, timeout: Duration) -> bool {
     !versions.is_empty()
 }
 
-fn cluster_version(member: &Member, timeout: Duration) -> Option<Version> {
+fn cluster_version(member: &Member, timeout: Duration, tls: Option<&Tls>) -> Option<Version> {
     for url in PeerUrl::parse_all(&member.peer_urls).ok()? {
-        match Call::get(url.clone(), "/version", timeout).send_blocking() {
+        match Call::get(url.clone(), "/version", timeout).with_tls(tls).send_blocking() {
             Ok(answer) => {
                 let text = String::from_utf8_lossy(&answer.body).into_owned();
                 match field(&text, "etcdcluster").and_then(Version::parse) {

@@ -46,6 +46,7 @@ pub use apply::AutoCompaction;
 pub use config::{Config, DEFAULT_QUOTA_BYTES, FeatureGates, parse_bool};
 pub use error::StartError;
 pub use member::{Member, Notice};
+pub use transport::{TlsFiles, TlsVersion};
 pub use url::Url;
 
 /// The release of etcd that this server stands in for.

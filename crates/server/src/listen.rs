@@ -21,21 +21,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A bound address.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    Tcp {
+        listener: TcpListener,
+        /// Whether TLS is spoken there.
+        is_secure: bool,
+    },
     Unix(UnixListener, String),
 }
 
 impl Listener {
-    /// Binds the address of a URL.
-    pub(crate) fn bind(url: &Url) -> Result<Self, StartError> {
-        if url.is_secure() {
+    /// Binds the address of a URL. `has_tls`: there is what URLs need that want TLS.
+    pub(crate) fn bind(url: &Url, has_tls: bool) -> Result<Self, StartError> {
+        let is_secure = url.is_secure();
+        if is_secure && (!has_tls || url.socket_path().is_some()) {
             return Err(StartError::Unsupported(format!(
                 "TLS is not supported yet by this server ({url})"
             )));
         }
         let bound = match url.socket_path() {
             Some(path) => bind_unix(path).map(|listener| Self::Unix(listener, path.to_owned())),
-            None => bind_tcp(url.address()).map(Self::Tcp),
+            None => bind_tcp(url.address()).map(|listener| Self::Tcp { listener, is_secure }),
         };
         bound.map_err(|err| {
             let network = if url.socket_path().is_some() { "unix" } else { "tcp" };
@@ -54,7 +59,7 @@ impl Listener {
     /// The address, with the port that the system chose for port 0.
     pub(crate) fn address(&self) -> String {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp { listener, .. } => {
                 listener.local_addr().map_or_else(|_| String::new(), |addr| addr.to_string())
             }
             Self::Unix(_, path) => path.clone(),
@@ -63,7 +68,7 @@ impl Listener {
 
     fn accept(&self) -> io::Result<Socket> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp { listener, .. } => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
@@ -81,7 +86,7 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self {
-            Self::Tcp(listener) => listener.as_fd(),
+            Self::Tcp { listener, .. } => listener.as_fd(),
             Self::Unix(listener, _) => listener.as_fd(),
         }
     }
@@ -136,8 +141,12 @@ impl Stopper {
     }
 }
 
-/// Accepts until it is stopped, and hands each connection on.
-pub(crate) fn accept_loop(listeners: &[Listener], stopper: &Stopper, mut take: impl FnMut(Socket)) {
+/// Accepts until it is stopped, and hands each connection on, with whether TLS is spoken on it.
+pub(crate) fn accept_loop(
+    listeners: &[Listener],
+    stopper: &Stopper,
+    mut take: impl FnMut(Socket, bool),
+) {
     loop {
         let mut fds: Vec<PollFd<'_>> =
             listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
@@ -160,10 +169,11 @@ pub(crate) fn accept_loop(listeners: &[Listener], stopper: &Stopper, mut take: i
     }
 }
 
-fn accept_all(listener: &Listener, take: &mut impl FnMut(Socket)) {
+fn accept_all(listener: &Listener, take: &mut impl FnMut(Socket, bool)) {
+    let is_secure = matches!(listener, Listener::Tcp { is_secure: true, .. });
     loop {
         match listener.accept() {
-            Ok(socket) => take(socket),
+            Ok(socket) => take(socket, is_secure),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => return,
             Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(err) => {

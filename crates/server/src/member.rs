@@ -14,7 +14,7 @@ use rpc::{
     Core, Delivery, Inbox, Limits, Link, Metrics, PEER_CORE, RequestIds, SERVER_CORE, State,
 };
 use tracing::{info, warn};
-use transport::Transport;
+use transport::{Tls, Transport};
 
 use crate::announce;
 use crate::apply_thread::ApplyThread;
@@ -136,13 +136,15 @@ impl Member {
         let clock = OsClock::new();
         announce::warnings(config);
         let is_initialized = announce::data_dir(config);
+        let tls = config.peer_tls.as_ref().map(Tls::load).transpose();
+        let tls = tls.map_err(|err| StartError::Listen(err.to_string()))?;
         let (peer_listeners, client_listeners) = bind_all(config)?;
         announce::configuration(config, is_initialized);
         let client_addresses: Vec<String> =
             client_listeners.iter().map(Listener::address).collect();
         let disks = [(); 2].map(|()| MeteredDisk::new(SystemDisk::default(), clock));
         let [log_disk, backend_disk] = &disks;
-        let loaded = boot::load(log_disk, backend_disk, config)?;
+        let loaded = boot::load(log_disk, backend_disk, config, tls.as_ref())?;
         let cluster_id = loaded.cluster.id();
         let state = Arc::new(State::new(cluster_id, loaded.member_id, ETCD_VERSION));
         let metrics = Arc::new(Metrics::new());
@@ -173,7 +175,8 @@ impl Member {
             "starting etcd server"
         );
         announce::serving(config, loaded.member_id);
-        let threads = Threads::start(config, clock, disks, loaded, publisher, notices.clone())?;
+        let threads =
+            Threads::start(config, clock, disks, loaded, publisher, (notices.clone(), tls))?;
         let stopper = Stopper::new().map_err(|err| StartError::Listen(err.to_string()))?;
         let clients = Clients {
             listeners: client_listeners,
@@ -186,8 +189,9 @@ impl Member {
         let (stop, transport) = (stopper.share(), Arc::clone(&threads.transport));
         let acceptors = vec![
             start_thread("peer-acceptor", move || {
-                listen::accept_loop(&peer_listeners, &stop, |socket| {
+                listen::accept_loop(&peer_listeners, &stop, |socket, is_secure| {
                     transport.serve(match socket {
+                        rpc::Socket::Tcp(stream) if is_secure => transport::Socket::Tls(stream),
                         rpc::Socket::Tcp(stream) => transport::Socket::Tcp(stream),
                         rpc::Socket::Unix(stream) => transport::Socket::Unix(stream),
                     });
@@ -260,7 +264,7 @@ impl Clients {
         }
         (self.notices.notify)(Notice::Ready);
         let mut inboxes = self.inboxes.iter().cycle();
-        listen::accept_loop(&self.listeners, &self.stopper, |socket| {
+        listen::accept_loop(&self.listeners, &self.stopper, |socket, _| {
             if let Some(inbox) = inboxes.next() {
                 inbox.push(Delivery::Socket(socket));
             }
@@ -275,7 +279,7 @@ impl Threads {
         [log_disk, backend_disk]: [MeteredDisk<SystemDisk, OsClock>; 2],
         loaded: Loaded<MeteredDisk<SystemDisk, OsClock>>,
         publisher: Publisher,
-        notices: Notices,
+        (notices, tls): (Notices, Option<Tls>),
     ) -> Result<Self, StartError> {
         let (state, metrics) = (Arc::clone(&publisher.state), Arc::clone(&publisher.metrics));
         let (consensus, events) = mpsc::sync_channel(CONSENSUS_EVENTS_MAX);
@@ -315,7 +319,12 @@ impl Threads {
         if matches!(boot, replica::Boot::Restart { .. })
             && config.feature_gates.initial_corrupt_check
         {
-            corruption::check_at_start(&reader, applier.cluster(), config.request_timeout())?;
+            corruption::check_at_start(
+                &reader,
+                applier.cluster(),
+                config.request_timeout(),
+                tls.as_ref(),
+            )?;
         }
         let backend_options = applier.backend().options().clone();
         info!("current-rev" = reader.current_revision(), "kvstore restored");
@@ -333,13 +342,15 @@ impl Threads {
             (consensus.clone(), apply.clone()),
             reader.clone(),
             (config.strict_reconfig_check, limits.request_timeout()),
+            tls.clone(),
         ));
         let owner = Peers {
             desk: Arc::clone(&peer_desk),
             consensus: consensus.clone(),
             notices: notices.clone(),
         };
-        let transport = start_transport(config, &state, owner, snapshotter.clone(), &metrics)?;
+        let transport =
+            start_transport(config, &state, owner, snapshotter.clone(), (&metrics, tls))?;
         peers::begin(&transport, &peers, applier.cluster());
         if applier.cluster().is_removed(member_id) {
             notices.removed();
@@ -440,13 +451,16 @@ impl Threads {
 /// The peers' listeners, and the clients'.
 fn bind_all(config: &Config) -> Result<(Vec<Listener>, Vec<Listener>), StartError> {
     info!("listen-peer-urls" = ?List::new(&config.listen_peer_urls), "configuring peer listeners");
-    let peers = config.listen_peer_urls.iter().map(Listener::bind).collect::<Result<_, _>>()?;
+    let has_tls = config.peer_tls.is_some();
+    let peers = config.listen_peer_urls.iter().map(|url| Listener::bind(url, has_tls));
+    let peers = peers.collect::<Result<_, _>>()?;
     info!(
         "listen-client-urls" = ?List::new(&config.listen_client_urls),
         "configuring client listeners"
     );
     let clients = config.listen_client_urls.iter().chain(&config.listen_client_http_urls);
-    let clients = clients.chain(&config.listen_metrics_urls).map(Listener::bind);
+    let clients = clients.chain(&config.listen_metrics_urls);
+    let clients = clients.map(|url| Listener::bind(url, false));
     Ok((peers, clients.collect::<Result<_, _>>()?))
 }
 
@@ -455,7 +469,7 @@ fn start_transport<D: env::Disk>(
     state: &State,
     owner: Peers,
     snapshotter: wal::snap::Snapshotter<D>,
-    metrics: &Metrics,
+    (metrics, tls): (&Metrics, Option<Tls>),
 ) -> Result<Arc<Transport>, StartError> {
     let cannot = |err: &dyn std::fmt::Display| StartError::Listen(err.to_string());
     let counters = transport::Metrics::new().map_err(|err| cannot(&err))?;
@@ -468,6 +482,7 @@ fn start_transport<D: env::Disk>(
         dial_timeout: Duration::from_secs(1) + Duration::from_millis(config.election_ms),
         read_timeout: config.raft_read_timeout,
         write_timeout: config.raft_write_timeout,
+        tls,
     };
     Transport::start(about, Arc::new(owner), snapshotter, counters)
         .map(Arc::new)

@@ -16,10 +16,9 @@ use prost::Message as _;
 use replica::{ConfProposal, Event};
 use rpc::{Metrics, PEER_CORE, RequestIds, State};
 use tokio::sync::oneshot;
-use transport::{HashKv, LeaseRefusal, LeaseTtl, Request, Versions};
+use transport::{HashKv, LeaseRefusal, LeaseTtl, Request, Tls, Versions};
 
 use crate::ask_leader;
-
 use crate::failpoint::reach_in_task;
 
 /// How long a question about a lease waits for the state to be fresh, as in etcd.
@@ -30,6 +29,8 @@ pub(crate) struct PeerDesk {
     pub(crate) state: Arc<State>,
     metrics: Arc<Metrics>,
     pub(crate) is_strict: bool,
+    /// For questions of this member to others.
+    pub(crate) tls: Option<Tls>,
     /// How long a proposal waits.
     pub(crate) timeout: Duration,
     consensus: SyncSender<Event>,
@@ -60,11 +61,13 @@ impl PeerDesk {
         (consensus, apply): (SyncSender<Event>, SyncSender<apply::Input>),
         reader: mvcc::Reader,
         (is_strict, timeout): (bool, Duration),
+        tls: Option<Tls>,
     ) -> Self {
         Self {
             state,
             metrics,
             is_strict,
+            tls,
             timeout,
             consensus,
             apply,

@@ -11,7 +11,7 @@ use cluster::{Cluster, Version};
 use prost::Message as _;
 use replica::Event;
 use tracing::{info, warn};
-use transport::{Call, PeerUrl};
+use transport::{Call, PeerUrl, Tls};
 
 use crate::peer_desk::PeerDesk;
 use crate::{VERSION, join};
@@ -42,7 +42,7 @@ pub(crate) async fn run(desk: Arc<PeerDesk>) {
         if cluster.version().is_some_and(|version| version >= VERSION.cluster()) {
             continue;
         }
-        let lowest = lowest_version(&cluster).await;
+        let lowest = lowest_version(&cluster, desk.tls.as_ref()).await;
         if let Some(version) = decide(&cluster, lowest) {
             info!(
                 from = cluster.version().map(Version::major_minor),
@@ -70,10 +70,10 @@ fn decide(cluster: &Cluster, lowest: Option<Version>) -> Option<Version> {
 }
 
 /// The lowest version of all members; `None` while one of them does not tell.
-async fn lowest_version(cluster: &Cluster) -> Option<Version> {
+async fn lowest_version(cluster: &Cluster, tls: Option<&Tls>) -> Option<Version> {
     let mut lowest = VERSION;
     for member in cluster.members().filter(|member| member.id != cluster.local_id()) {
-        let version = server_version(&member.peer_urls).await;
+        let version = server_version(&member.peer_urls, tls).await;
         if version.is_none() {
             let id = format!("{:x}", member.id);
             warn!("remote-member-id" = id, "failed to get version");
@@ -83,9 +83,10 @@ async fn lowest_version(cluster: &Cluster) -> Option<Version> {
     Some(lowest)
 }
 
-async fn server_version(urls: &[String]) -> Option<Version> {
+async fn server_version(urls: &[String], tls: Option<&Tls>) -> Option<Version> {
     for url in PeerUrl::parse_all(urls).ok()? {
-        if let Ok(answer) = Call::get(url, "/version", ANSWER_TIMEOUT).send().await {
+        let call = Call::get(url, "/version", ANSWER_TIMEOUT).with_tls(tls);
+        if let Ok(answer) = call.send().await {
             let text = String::from_utf8_lossy(&answer.body);
             return join::field(&text, "etcdserver").and_then(Version::parse);
         }

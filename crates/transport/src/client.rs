@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::body::OutBody;
 use crate::connect::connect;
 use crate::io::Timed;
+use crate::tls::Tls;
 use crate::url::PeerUrl;
 
 /// What Go's client calls itself.
@@ -38,10 +39,11 @@ impl ClientConnection {
     /// Connects to `url`. Must be called within a runtime.
     pub(crate) async fn open(
         url: &PeerUrl,
+        tls: Option<&Tls>,
         dial_timeout: Duration,
         write_timeout: Duration,
     ) -> io::Result<Self> {
-        let connection = connect(url, dial_timeout).await?;
+        let connection = connect(url, tls, dial_timeout).await?;
         let host = if url.is_unix() { "localhost" } else { url.address() };
         let host = HeaderValue::from_str(host).map_err(io::Error::other)?;
         let io = Timed::new(connection, write_timeout);
@@ -181,6 +183,8 @@ pub struct Call {
     pub method: Method,
     /// A peer URL of the member.
     pub url: PeerUrl,
+    /// What is needed if the URL wants TLS.
+    pub tls: Option<Tls>,
     /// The page, like `/members`.
     pub path: String,
     /// Headers beside those that every request has.
@@ -200,12 +204,19 @@ impl Call {
         Self {
             method: Method::GET,
             url,
+            tls: None,
             path: path.to_owned(),
             headers: Vec::new(),
             content: None,
             answer_bytes_max: 1 << 20,
             timeout,
         }
+    }
+
+    /// The same, with TLS where the URL wants it.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<&Tls>) -> Self {
+        Self { tls: tls.cloned(), ..self }
     }
 }
 
@@ -240,7 +251,9 @@ impl Call {
     }
 
     async fn exchange(self) -> io::Result<Answer> {
-        let mut connection = ClientConnection::open(&self.url, self.timeout, self.timeout).await?;
+        let mut connection =
+            ClientConnection::open(&self.url, self.tls.as_ref(), self.timeout, self.timeout)
+                .await?;
         let mut request = Request::new(OutBody::empty());
         *request.method_mut() = self.method;
         *request.uri_mut() = self.path.parse().map_err(io::Error::other)?;

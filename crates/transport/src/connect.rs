@@ -7,6 +7,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::io::Connection;
+use crate::tls::Tls;
 use crate::url::PeerUrl;
 
 /// Silence after which the kernel asks whether the other side is still there, and how often.
@@ -17,9 +18,13 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// # Errors
 /// The system's, in the words of Go: `dial tcp 127.0.0.1:2380: connect: connection refused`. The kind
 /// is kept, since a refusal says more than silence.
-pub(crate) async fn connect(url: &PeerUrl, timeout: Duration) -> io::Result<Box<dyn Connection>> {
+pub(crate) async fn connect(
+    url: &PeerUrl,
+    tls: Option<&Tls>,
+    timeout: Duration,
+) -> io::Result<Box<dyn Connection>> {
     let network = if url.is_unix() { "unix" } else { "tcp" };
-    let result = match tokio::time::timeout(timeout, open(url)).await {
+    let result = match tokio::time::timeout(timeout, open(url, tls)).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")),
     };
@@ -35,16 +40,25 @@ pub(crate) async fn connect(url: &PeerUrl, timeout: Duration) -> io::Result<Box<
     })
 }
 
-async fn open(url: &PeerUrl) -> io::Result<Box<dyn Connection>> {
-    if url.is_secure() {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "TLS is not supported yet"));
-    }
+async fn open(url: &PeerUrl, tls: Option<&Tls>) -> io::Result<Box<dyn Connection>> {
     if url.is_unix() {
+        if url.is_secure() {
+            let text = "TLS over a socket of the file system is not supported yet";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
         return Ok(Box::new(UnixStream::connect(url.address()).await?));
     }
     let stream = TcpStream::connect(url.address()).await?;
     prepare(&stream)?;
-    Ok(Box::new(stream))
+    if !url.is_secure() {
+        return Ok(Box::new(stream));
+    }
+    let tls = tls.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::Unsupported, "TLS without certificates is not supported yet")
+    })?;
+    let address = url.address();
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    tls.connect(host.trim_start_matches('[').trim_end_matches(']'), stream).await
 }
 
 /// Sets what every connection between members has: small messages leave at once, and a machine that

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::body::OutBody;
-use crate::client::{BodyError, read_body};
+use crate::client::{BodyError, read_body, within};
 use crate::codec::MESSAGE_BYTES_MAX;
 use crate::headers::{self, CLUSTER_ID_MISMATCH};
 use crate::hex;
@@ -322,13 +322,23 @@ pub(crate) fn is_too_long(err: &BodyError) -> bool {
 }
 
 /// A listener's socket, as `Transport::serve` takes it.
-pub(crate) fn open_socket(socket: crate::Socket) -> io::Result<Box<dyn Connection>> {
+pub(crate) async fn open_socket(
+    shared: &Shared,
+    socket: crate::Socket,
+) -> io::Result<Box<dyn Connection>> {
+    let open = |stream: std::net::TcpStream| {
+        stream.set_nonblocking(true)?;
+        let stream = tokio::net::TcpStream::from_std(stream)?;
+        crate::connect::prepare(&stream)?;
+        Ok::<_, io::Error>(stream)
+    };
     match socket {
-        crate::Socket::Tcp(stream) => {
-            stream.set_nonblocking(true)?;
-            let stream = tokio::net::TcpStream::from_std(stream)?;
-            crate::connect::prepare(&stream)?;
-            Ok(Box::new(stream))
+        crate::Socket::Tcp(stream) => Ok(Box::new(open(stream)?)),
+        crate::Socket::Tls(stream) => {
+            let tls = shared.config.tls.as_ref();
+            let tls = tls.ok_or_else(|| io::Error::other("no certificate for this listener"))?;
+            // As long as for the head of a request.
+            within(HEADER_TIMEOUT, tls.accept(open(stream)?)).await
         }
         crate::Socket::Unix(stream) => {
             stream.set_nonblocking(true)?;

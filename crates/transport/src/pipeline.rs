@@ -135,7 +135,15 @@ impl Pipeline {
         let request = post_request(config, "/raft", "application/protobuf", OutBody::full(body))?;
         let opened = match connection.take().filter(ClientConnection::is_usable) {
             Some(open) => open,
-            None => ClientConnection::open(url, config.dial_timeout, config.write_timeout).await?,
+            None => {
+                ClientConnection::open(
+                    url,
+                    config.tls.as_ref(),
+                    config.dial_timeout,
+                    config.write_timeout,
+                )
+                .await?
+            }
         };
         let open = connection.insert(opened);
         let answer = within(POST_TIMEOUT, open.send(request)).await?;

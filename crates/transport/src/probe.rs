@@ -89,6 +89,7 @@ async fn ask(shared: &Shared, url: &PeerUrl) -> io::Result<Timestamp> {
     let call = Call {
         method: Method::GET,
         timeout: shared.config.read_timeout,
+        tls: shared.config.tls.clone(),
         ..Call::get(url.clone(), PATH, shared.config.dial_timeout)
     };
     let answer = call.send().await?;

@@ -141,8 +141,13 @@ impl Reader {
             address = format!("{url}{path}"),
             "dial stream reader"
         );
-        let mut connection =
-            ClientConnection::open(url, config.dial_timeout, config.write_timeout).await?;
+        let mut connection = ClientConnection::open(
+            url,
+            config.tls.as_ref(),
+            config.dial_timeout,
+            config.write_timeout,
+        )
+        .await?;
         let mut request = Request::new(OutBody::empty());
         *request.uri_mut() = path.parse().map_err(io::Error::other)?;
         headers::identify(config, request.headers_mut());

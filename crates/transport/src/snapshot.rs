@@ -184,7 +184,8 @@ async fn post(peer: &Peer, snapshot: OutSnapshot) -> Result<(), PostError> {
         let body = OutBody::Parts(parts);
         let request = post_request(config, "/raft/snapshot", "application/octet-stream", body)?;
         let mut connection =
-            ClientConnection::open(&url, config.dial_timeout, WRITE_TIMEOUT).await?;
+            ClientConnection::open(&url, config.tls.as_ref(), config.dial_timeout, WRITE_TIMEOUT)
+                .await?;
         let (head, mut body) = connection.send(request).await?.into_parts();
         let text = read_body(&mut body, ANSWER_BYTES_MAX, config.read_timeout)
             .await

@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::shared::{Members, Shared};
 use crate::snapshot::{self, Folder, OutSnapshot};
+use crate::tls::Tls;
 use crate::url::PeerUrl;
 
 /// The time that connections have at the stop to send what is on its way.
@@ -35,7 +36,7 @@ const BLOCKING_THREADS: usize = 64;
 pub const DEFAULT_IO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who this member is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The member's id.
     pub id: u64,
@@ -52,6 +53,8 @@ pub struct Config {
     pub read_timeout: Duration,
     /// How long the other side may take nothing.
     pub write_timeout: Duration,
+    /// What is needed for URLs that want TLS.
+    pub tls: Option<Tls>,
 }
 
 /// A connection that was accepted on the peer port.
@@ -59,6 +62,8 @@ pub struct Config {
 pub enum Socket {
     /// Over the network.
     Tcp(TcpStream),
+    /// Over the network, with TLS.
+    Tls(TcpStream),
     /// On this machine.
     Unix(UnixStream),
 }
@@ -149,9 +154,9 @@ impl Transport {
         let served = self.served.clone();
         let shared = Arc::clone(&self.shared);
         self.shared.handle.spawn(async move {
-            match handler::open_socket(socket) {
+            match handler::open_socket(&shared, socket).await {
                 Ok(connection) => handler::serve(shared, connection).await,
-                Err(err) => debug!(error = %err, "a connection of a peer could not be served"),
+                Err(err) => info!(error = %err, "rejected connection on peer endpoint"),
             }
             drop(served);
         });

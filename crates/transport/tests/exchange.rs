@@ -110,6 +110,7 @@ impl Node {
             dial_timeout: Duration::from_secs(2),
             read_timeout,
             write_timeout: DEFAULT_IO_TIMEOUT,
+            tls: None,
         };
         let metrics = Metrics::new().expect("metrics");
         let transport = Transport::start(

@@ -99,6 +99,7 @@ impl Player {
             dial_timeout: Duration::from_secs(2),
             read_timeout: DEFAULT_IO_TIMEOUT,
             write_timeout: DEFAULT_IO_TIMEOUT,
+            tls: None,
         };
         let raft_config = raft::Config {
             election_tick: ELECTION_TICKS,
