@@ -12,6 +12,7 @@ mod grpc;
 mod mutants;
 mod peers;
 mod raft_scripts;
+mod robustness;
 mod sim;
 mod suite;
 mod tidy;
@@ -26,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   peers               a member of ours in a cluster with etcd: streams, snapshots and leadership both ways
   suite [...]         etcd's own tests, with etcdctl, against clusters of ours and of ours and 3.6
   faults [...]        members as processes, against kills, pauses, cut and slow links, and failing disks
+  robustness [...]    etcd's robustness suite against our server built with failpoints
   cluster [--learner] three members on this machine, those of Procfile, and a learner beside them
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         "peers" => peers::run().map(|outcome| outcome.success()),
         "suite" => suite::run(rest).map(|outcome| outcome.success()),
         "faults" => faults::run(rest).map(|outcome| outcome.success()),
+        "robustness" => robustness::run(rest).map(|outcome| outcome.success()),
         "cluster" => cluster::run(&root(), rest),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
