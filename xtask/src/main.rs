@@ -33,6 +33,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
   bench-raft [...]    our raft, Go's and the crate raft 0.7 at the same work
   sim [...]           whole clusters against faults, from seeds
+  crash [...]         a member's disk after a power failure at each of its operations
   raft-scripts DIR    replay etcd's raft scripts against the crate raft";
 
 fn main() -> ExitCode {
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
         "bench-raft" => bench_raft::run(rest),
-        "sim" => sim::run(rest),
+        "sim" | "crash" => sim::run(task, rest),
         "raft-scripts" => raft_scripts(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -1,4 +1,5 @@
-//! `cargo xtask sim`: builds the simulator, optimized and with all checks, and runs seeds.
+//! `cargo xtask sim` and `cargo xtask crash`: builds the simulator, optimized and with all checks, and runs seeds,
+//! or power failures.
 
 use std::process::Command;
 
@@ -14,10 +15,11 @@ const PROFILE: &[&str] = &[
     "profile.sim.debug-assertions=true",
 ];
 
-/// Runs the simulator with these arguments; whether no seed failed.
-pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
+/// Runs the program `sim` or `crash` of the simulator with these arguments; whether nothing failed.
+pub(crate) fn run(program: &str, arguments: &[String]) -> Result<bool, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.current_dir(root()).args(["run", "--quiet", "--profile", "sim", "-p", "sim"]);
+    cargo.args(["--bin", program]);
     for setting in PROFILE {
         cargo.args(["--config", setting]);
     }

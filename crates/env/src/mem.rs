@@ -9,7 +9,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags};
 
+pub use self::moment::{Moment, Unsynced};
 use crate::{Disk, File, Map, Open};
+
+mod moment;
 
 /// The largest file that [`MemFile::map`] can show. Address space is reserved, not memory.
 const MAP_BYTES_MAX: usize = 1 << 30;
@@ -70,6 +73,8 @@ struct State {
     capacity: Option<u64>,
     /// Counts operations that change the disk: write, set_len, preallocate, sync, rename, remove.
     operations: u64,
+    /// The disk before each of them, if that is recorded.
+    moments: Option<Vec<Moment>>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,13 +93,14 @@ pub struct MemFile {
 
 #[derive(Debug, Default)]
 struct Content {
-    /// The bytes until the file is mapped for the first time.
-    heap: Vec<u8>,
+    /// The bytes until the file is mapped for the first time. Shared with copies of the disk until
+    /// somebody writes.
+    heap: Arc<Vec<u8>>,
     /// The bytes afterwards, and their length.
     region: Option<(Arc<Region>, usize)>,
-    durable: Vec<u8>,
-    /// What was changed since the last sync, oldest first.
-    changes: Vec<Change>,
+    durable: Arc<Vec<u8>>,
+    /// What was changed since the last sync, oldest first, by the number of the operation.
+    changes: Vec<(u64, Change)>,
     locked: bool,
 }
 
@@ -102,7 +108,7 @@ struct Content {
 #[derive(Clone, Debug)]
 enum Change {
     SetLen(usize),
-    Write(usize, Box<[u8]>),
+    Write(usize, Arc<[u8]>),
 }
 
 /// Reserved address space that holds a mapped file; never moves.
@@ -190,28 +196,33 @@ impl MemDisk {
         for node in names.values_mut() {
             *node = node.crashed(survival, &mut draw);
         }
-        Self {
-            state: Arc::new(Mutex::new(State {
-                durable_names: names.clone(),
-                names,
-                ..State::default()
-            })),
-        }
+        Self::holding(names)
+    }
+
+    /// A disk on which all that it holds is durable.
+    fn holding(names: BTreeMap<PathBuf, Node>) -> Self {
+        let durable_names = names.clone();
+        Self { state: Arc::new(Mutex::new(State { durable_names, names, ..State::default() })) }
     }
 }
 
 impl Node {
+    /// A file with this content, all of it durable.
+    fn file(content: Arc<Vec<u8>>) -> Self {
+        Self::File(Arc::new(Mutex::new(Content {
+            heap: Arc::clone(&content),
+            durable: content,
+            ..Content::default()
+        })))
+    }
+
     /// A copy as a power failure leaves it.
     fn crashed(&self, survival: Survival, draw: &mut impl FnMut(u64) -> u64) -> Self {
         match self {
             Self::Dir => Self::Dir,
             Self::File(content) => {
                 let durable = content.lock().crashed(survival, draw);
-                Self::File(Arc::new(Mutex::new(Content {
-                    heap: durable.clone(),
-                    durable,
-                    ..Content::default()
-                })))
+                Self::file(Arc::new(durable))
             }
         }
     }
@@ -252,6 +263,7 @@ impl State {
     }
 
     fn change(&mut self, operation: Operation) -> io::Result<()> {
+        self.record();
         self.operations += 1;
         self.expect_working(operation)?;
         if let Some(fault) = &mut self.fault {
@@ -280,8 +292,9 @@ impl Disk for MemDisk {
                 content
             }
         };
-        if matches!(how, Open::Truncate(_)) {
-            content.lock().change_len(0);
+        if matches!(how, Open::Truncate(_)) && !content.lock().bytes().is_empty() {
+            state.change(Operation::Write)?;
+            content.lock().change_len(0, state.operations);
         }
         drop(state);
         Ok(MemFile { disk: Arc::clone(&self.state), content, holds_lock: Mutex::new(false) })
@@ -383,7 +396,7 @@ impl Content {
 
     fn set_len(&mut self, len: usize) {
         match &mut self.region {
-            None => self.heap.resize(len, 0),
+            None => Arc::make_mut(&mut self.heap).resize(len, 0),
             Some((region, old)) => {
                 assert!(len <= MAP_BYTES_MAX, "mapped file in memory too large");
                 if len < *old {
@@ -397,23 +410,25 @@ impl Content {
     }
 
     /// Changes the length, and remembers that.
-    fn change_len(&mut self, len: usize) {
-        self.changes.push(Change::SetLen(len));
+    fn change_len(&mut self, len: usize, operation: u64) {
+        self.changes.push((operation, Change::SetLen(len)));
         self.set_len(len);
     }
 
     /// Makes durable what was changed.
     fn sync(&mut self) {
-        let mut durable = std::mem::take(&mut self.durable);
-        for change in self.changes.drain(..) {
-            change.make(&mut durable, |_| true);
+        if self.changes.is_empty() {
+            return;
         }
-        self.durable = durable;
+        let durable = Arc::make_mut(&mut self.durable);
+        for (_, change) in self.changes.drain(..) {
+            change.make(durable, |_| true);
+        }
     }
 
     fn crashed(&self, survival: Survival, draw: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
-        let mut bytes = self.durable.clone();
-        for change in &self.changes {
+        let mut bytes = Vec::clone(&self.durable);
+        for (_, change) in &self.changes {
             match survival {
                 Survival::Nothing => {}
                 Survival::All => change.make(&mut bytes, |_| true),
@@ -433,7 +448,7 @@ impl Content {
             self.set_len(end);
         }
         match &self.region {
-            None => self.heap[offset..end].copy_from_slice(buf),
+            None => Arc::make_mut(&mut self.heap)[offset..end].copy_from_slice(buf),
             // SAFETY: inside the file's part of the region (grown above); readers of maps keep
             // away from ranges that are being written.
             Some((region, _)) => unsafe {
@@ -509,7 +524,7 @@ impl File for MemFile {
             disk.expect_room(growth)?;
         }
         let mut content = self.content.lock();
-        content.changes.push(Change::Write(offset as usize, buf.into()));
+        content.changes.push((disk.operations, Change::Write(offset as usize, buf.into())));
         content.write(buf, offset as usize);
         Ok(())
     }
@@ -521,7 +536,7 @@ impl File for MemFile {
         if growth > 0 {
             disk.expect_room(growth)?;
         }
-        self.content.lock().change_len(len as usize);
+        self.content.lock().change_len(len as usize, disk.operations);
         Ok(())
     }
 

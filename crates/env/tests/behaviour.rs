@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use env::{Disk, Fault, File, Map, MemDisk, Open, Operation, OsDisk, Survival};
+use env::{Disk, Fault, File, Map, MemDisk, Moment, Open, Operation, OsDisk, Survival, Unsynced};
 
 fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -144,4 +144,43 @@ fn a_disk_fails_by_kind_and_fills_up() {
     file.write_all_at(b"ab", 8).expect("there is just room");
     assert_eq!(file.write_all_at(b"c", 10).expect_err("full").kind(), ErrorKind::StorageFull);
     assert_eq!(file.set_len(11).expect_err("full").kind(), ErrorKind::StorageFull);
+}
+
+#[test]
+fn a_recorded_disk_tells_what_any_crash_would_have_left() {
+    let disk = MemDisk::new();
+    let dir = Path::new("/d");
+    disk.create_dir_all(dir, 0o700).expect("create folder");
+    disk.record();
+    let file = disk.open(&dir.join("file"), Open::Create(0o600)).expect("create");
+    disk.sync_dir(dir).expect("sync folder");
+    file.write_all_at(&[1; 1024], 256).expect("write");
+    file.sync_data().expect("sync");
+    disk.rename(&dir.join("file"), &dir.join("moved")).expect("rename");
+
+    let moments = disk.recorded();
+    let operations: Vec<u64> = moments.iter().map(Moment::operations).collect();
+    assert_eq!(operations, [1, 2, 3, 4, 5, 6]);
+    assert!(moments[2].unsynced().is_empty());
+    let written = &moments[3];
+    let unsynced = [Unsynced { operation: 4, is_name: false, sectors: 3 }];
+    assert_eq!(written.unsynced(), unsynced);
+
+    let bytes = |disk: &MemDisk, name: &str| {
+        let file = disk.open(&dir.join(name), Open::Read).expect("open");
+        let mut bytes = vec![0; file.len().expect("length") as usize];
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        bytes
+    };
+    assert_eq!(bytes(&written.crashed(|_, _| false), "file"), []);
+    let torn = bytes(&written.crashed(|_, sector| sector == 1), "file");
+    assert_eq!((torn.len(), torn[511], torn[512], torn[1023]), (1024, 0, 1, 1));
+    let whole = written.crashed(|operation, _| operation == 4);
+    assert_eq!(bytes(&whole, "file")[256..], [1; 1024]);
+    assert_eq!(moments[4].unsynced(), []);
+    assert_eq!(moments[5].crashed(|_, _| false).list(dir).expect("list"), ["file"]);
+    let moved = moments[5].crashed(|_, _| true);
+    assert_eq!(moved.list(dir).expect("list"), ["moved"]);
+    assert_ne!(moved.fingerprint(), whole.fingerprint());
+    assert_eq!(bytes(&moved, "moved"), bytes(&disk, "moved"));
 }

@@ -19,6 +19,7 @@
 
 pub mod check;
 pub mod clients;
+pub mod crash;
 pub mod membership;
 pub mod nemesis;
 pub mod net;

@@ -49,6 +49,8 @@ pub struct Observer {
     applied: u64,
     /// Leases that were revoked, by id.
     pub revoked: BTreeMap<i64, Revoked>,
+    /// Whether states are compared at every entry.
+    pub checks_all: bool,
     /// How many snapshots were installed.
     pub installs: u64,
     /// How often a leader whose disk had stalled handed leadership over.
@@ -120,8 +122,49 @@ impl Observer {
 
     /// How many of `entries` to apply before [`Observer::applied`].
     pub fn until_check(&self, entries: &[Entry]) -> usize {
-        let at = entries.iter().position(|entry| entry.index.is_multiple_of(STATE_CHECK_INTERVAL));
+        let at = entries.iter().position(|entry| self.is_checked(entry.index));
         at.map_or(entries.len(), |at| at + 1)
+    }
+
+    fn is_checked(&self, index: u64) -> bool {
+        self.checks_all || index.is_multiple_of(STATE_CHECK_INTERVAL)
+    }
+
+    /// Who knows of the entries up to `index` that they are committed, and what state they lead to.
+    #[must_use]
+    pub fn as_of(&self, index: u64) -> Self {
+        let upto = |(at, state): (&u64, &Vec<u32>)| (*at, state.clone());
+        Self {
+            committed: self.committed.range(..=index).map(|(at, entry)| (*at, *entry)).collect(),
+            states: self.states.range(..=index).map(upto).collect(),
+            checks_all: self.checks_all,
+            ..Self::default()
+        }
+    }
+
+    /// Takes over what `other` knows of the entries up to `index`.
+    pub fn learn(&mut self, other: &Self, index: u64) {
+        for (at, entry) in other.committed.range(..=index) {
+            let known = *self.committed.entry(*at).or_insert(*entry);
+            if known != *entry {
+                self.violation(format!("entry {at} is another one than before"));
+            }
+        }
+        for (at, state) in other.states.range(..=index) {
+            self.states.entry(*at).or_insert_with(|| state.clone());
+        }
+    }
+
+    /// Term and checksum of the committed entry at `index`.
+    #[must_use]
+    pub fn entry(&self, index: u64) -> Option<(u64, u32)> {
+        self.committed.get(&index).copied()
+    }
+
+    /// Checksums of the state at `index`, if a member was looked at there.
+    #[must_use]
+    pub fn state(&self, index: u64) -> Option<&[u32]> {
+        self.states.get(&index).map(Vec::as_slice)
     }
 
     /// A member has applied entries.
@@ -136,7 +179,7 @@ impl Observer {
         }
         let index = applier.applied_index();
         self.applied = self.applied.max(index);
-        if index.is_multiple_of(STATE_CHECK_INTERVAL) {
+        if self.is_checked(index) {
             let sum = state_checksums(applier);
             let known = self.states.entry(index).or_insert_with(|| sum.clone());
             self.states_compared += 1;
@@ -221,7 +264,7 @@ impl Observer {
 ///
 /// # Panics
 /// If the state can't be read.
-fn state_checksums(applier: &Applier) -> Vec<u32> {
+pub(crate) fn state_checksums(applier: &Applier) -> Vec<u32> {
     let reader = applier.reader();
     let (hash, _) = reader.hash_kv(0).expect("the store can be hashed");
     let mut sums = vec![hash.hash, hash.compact_revision as u32, hash.revision as u32];
