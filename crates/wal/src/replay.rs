@@ -160,7 +160,7 @@ pub fn open_for_read<D: Disk>(
 /// # Errors
 /// If the disk fails or the log is damaged other than by a torn tail.
 pub fn valid_snapshots<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<SnapshotRecord>, Error> {
-    let files = open_files(disk, dir, &names::segments(disk, dir)?)?;
+    let files = open_files(disk, dir, &names::newest_segments(disk, dir)?)?;
     let mut decoder = Decoder::new(dir, sources(&files));
     let mut snapshots = Vec::new();
     let mut commit = 0;

@@ -212,6 +212,26 @@ fn released_segments_are_purged() {
 }
 
 #[test]
+fn a_purge_of_which_a_power_failure_has_undone_a_part() {
+    let disk = disk();
+    let mut wal = create(&disk, 4096);
+    for index in 1..=40 {
+        wal.save(&state(1, 1, index), &[entry(1, index, vec![0; 700])], true).expect("saved");
+        if index == 30 {
+            wal.save_snapshot(&snapshot(1, 30)).expect("saved");
+        }
+    }
+    drop(wal);
+    // The third one is gone, and the first two are still there, or again.
+    disk.remove(&segments(&disk)[2]).expect("no fault");
+    let records =
+        wal::valid_snapshots(&disk, dir()).expect("what is before the gap does not count");
+    assert_eq!(records, [snapshot(1, 30)]);
+    let (_, replay) = open_at(&disk, &records[0]).expect("the rest is whole");
+    assert_eq!(replay.entries.len(), 10);
+}
+
+#[test]
 fn a_missing_segment() {
     let disk = disk();
     let mut wal = create(&disk, 4096);
