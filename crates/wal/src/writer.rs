@@ -161,9 +161,6 @@ impl<D: Disk> Wal<D> {
         let mut reading = Reading::read(&mut decoder, from)?;
         let (offset, crc) = (decoder.offset(), decoder.crc());
 
-        if !options.unsafe_no_fsync {
-            sync_inherited(&disk, dir, &segments)?;
-        }
         let tail = segments.last().expect("a log has a segment");
         let path = dir.join(tail.name.to_string());
         let len = lens.last().copied().unwrap_or(0);
@@ -177,6 +174,10 @@ impl<D: Disk> Wal<D> {
             // they would look like damage.
             tail.file.set_len(offset).context("truncate", &path)?;
             tail.file.preallocate(len).context("preallocate", &path)?;
+        }
+        if !options.unsafe_no_fsync {
+            // Also that they are cut off must be on disk before anything is written over them.
+            sync_inherited(&disk, dir, &segments)?;
         }
         let wal = Self {
             disk,

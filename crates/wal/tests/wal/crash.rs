@@ -379,3 +379,30 @@ fn a_log_within_a_value() {
         assert!(replay.is_repaired || replay.entries.len() == 1);
     }
 }
+
+#[test]
+fn what_was_cut_off_does_not_come_back_behind_what_is_written_next() {
+    let disk = disk();
+    let mut wal = create(&disk, 8192);
+    wal.save(&state(1, 1, 1), &[entry(1, 1, "first")], true).expect("saved");
+    disk.record();
+    wal.save(&state(1, 1, 1), &[entry(1, 2, vec![7; 900])], true).expect("saved");
+    drop(wal);
+    // Of that write, whose sync never came, the last sector is kept alone.
+    let moments = disk.recorded();
+    let written = moments.iter().find(|moment| moment.unsynced().iter().any(|one| one.sectors > 1));
+    let written = written.expect("a write of some sectors");
+    let last = written.unsynced().last().copied().expect("the write");
+    let disk = written.crashed(|at, sector| at == last.operation && sector + 1 == last.sectors);
+
+    let (mut wal, replay) = open(&disk, 8192).expect("there is no second entry");
+    assert_eq!(replay.entries.len(), 1);
+    let opened = disk.operations();
+    disk.record();
+    wal.save(&state(2, 1, 1), &[entry(2, 2, vec![8; 850])], true).expect("saved");
+    drop(wal);
+    for moment in disk.recorded() {
+        let disk = moment.crashed(|at, _| at > opened);
+        open(&disk, 8192).expect("only what was written since is on disk");
+    }
+}
