@@ -16,6 +16,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -182,8 +183,16 @@ impl Suite {
     /// A working directory from which the fixtures are at `../fixtures`.
     fn folder(&self, name: &str) -> Result<PathBuf, String> {
         let folder = self.work.join(name);
-        let temporary = folder.join("tmp");
-        fs::create_dir_all(&temporary).map_err(|e| format!("{}: {e}", temporary.display()))?;
+        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// A directory with a short name, since the tests have sockets in it.
+    fn temporary() -> Result<PathBuf, String> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("suite-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         Ok(folder)
     }
 
@@ -222,7 +231,7 @@ impl Suite {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric();
         let plain = name.chars().map(|letter| if is_plain(letter) { letter } else { '-' });
         let folder = self.folder(&plain.collect::<String>())?;
-        let temporary = folder.join("tmp");
+        let temporary = Self::temporary()?;
         let exact: Vec<String> = name.split('/').map(|part| format!("^{part}$")).collect();
         let mut command = Command::new(&self.alone);
         if self.with_network {
@@ -235,7 +244,9 @@ impl Suite {
             command.args(["-test.skip", &pattern]);
         }
         command.current_dir(&folder).env("TMPDIR", &temporary);
-        let output = process::run(&mut command, b"", LIMIT + Duration::from_secs(30))?;
+        let output = process::run(&mut command, b"", LIMIT + Duration::from_secs(30));
+        let _ = fs::remove_dir_all(&temporary);
+        let output = output?;
         let log = folder.with_extension("log");
         let _ = fs::rename(&log, folder.with_extension("first.log"));
         let text = [output.stdout, output.stderr].concat();

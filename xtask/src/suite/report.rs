@@ -8,6 +8,10 @@ use super::known::Known;
 /// Marks what the testing package itself writes, under `-test.v=test2json`.
 const MARK: char = '\u{16}';
 
+/// What the framework says of goroutines of its own that still wait for a process which it has stopped. They would have
+/// ended long ago if other tests had followed in the same process.
+const LEFTOVERS: &str = "\u{16}PASS\nUnexpected goroutines running after all test(s).";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
@@ -74,8 +78,9 @@ impl Report {
             Some((leaf.as_str(), why))
         });
         // A test may fail behind its subtests, or the process when all have ended.
-        let is_explained =
-            self.code == 0 || self.leaves.values().any(|verdict| *verdict == Verdict::Fail);
+        let is_explained = self.code == 0
+            || self.text.contains(LEFTOVERS)
+            || self.leaves.values().any(|verdict| *verdict == Verdict::Fail);
         let rest = (!is_explained).then(|| (self.name.as_str(), self.why()));
         leaves.chain(rest)
     }
@@ -141,5 +146,9 @@ mod tests {
         let report = Report::read("TestA", text, 1, PathBuf::from("log"));
         let known = Known::default();
         assert_eq!(report.unexpected(&known).count(), 1);
+        let text = "\u{16}=== RUN   TestA\n\u{16}--- PASS: TestA (0.00s)\n\u{16}=== NAME  \n\u{16}PASS\n\
+                    Unexpected goroutines running after all test(s).\n1 instances of:";
+        let report = Report::read("TestA", text, 1, PathBuf::from("log"));
+        assert_eq!(report.unexpected(&known).count(), 0);
     }
 }
