@@ -67,6 +67,10 @@ impl<C: Clock> Consensus<C> {
                 if matches!(event, Event::Stop) {
                     stop_at = Some(self.clock.now_mono() + self.tick * self.election_ticks);
                 }
+                #[cfg(feature = "failpoints")]
+                if matches!(event, Event::Persisted(_)) {
+                    reach!(raftAfterSave);
+                }
                 self.replica.handle(event, &mut effects);
             }
             let now = self.clock.now_mono();
@@ -147,7 +151,11 @@ impl<C: Clock> Consensus<C> {
         match effect {
             // The threads below end only after this one: a closed queue means that one of them
             // died, and it has said why.
-            Effect::Persist(persist) => drop(self.disk.send(DiskInput::Persist(persist))),
+            Effect::Persist(persist) => {
+                // In etcd consensus itself waits for the disk, and so for whoever waits here.
+                reach!(raftBeforeSave);
+                drop(self.disk.send(DiskInput::Persist(persist)));
+            }
             Effect::SaveSnapshot(snapshot) => {
                 drop(self.disk.send(DiskInput::SaveSnapshot(snapshot)));
             }

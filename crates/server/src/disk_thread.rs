@@ -123,11 +123,7 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
                     self.writer.perform(step)?;
                     reach!(raftAfterSaveSnap);
                 }
-                LogStep::Save { .. } => {
-                    reach!(raftBeforeSave);
-                    self.writer.perform(step)?;
-                    reach!(raftAfterSave);
-                }
+                LogStep::Save { .. } => self.writer.perform(step)?,
                 LogStep::Release(_) => {
                     // Raft's own memory has taken the snapshot already.
                     reach!(raftBeforeApplySnap, raftAfterApplySnap);
