@@ -94,6 +94,10 @@ fn run_all(options: &Options, outcome: &mut Outcome) -> Result<(), String> {
     }
     let ours = our_binary(options.ours.clone())?;
     let work = crate::root().join("target/faults");
+    // Held until the end: another run would take away our members' directories.
+    let lock = fs::File::create(work.with_extension("lock"));
+    let lock = lock.map_err(|e| format!("{}: {e}", work.display()))?;
+    lock.try_lock().map_err(|e| format!("is there another run? {}: {e}", work.display()))?;
     let _ = fs::remove_dir_all(&work);
     tell_all(options, &ours, &work, outcome)?;
     if options.gap {
