@@ -25,6 +25,7 @@ pub mod error;
 pub mod frame;
 pub mod internal;
 pub mod key_value;
+pub mod path;
 pub mod request;
 pub mod response;
 pub mod service;

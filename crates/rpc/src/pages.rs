@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -27,6 +27,7 @@ type Page = Response<Full<Bytes>>;
 /// How long a client may take to send a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Serves pages on connections that speak HTTP/1.
@@ -84,6 +85,9 @@ impl Shared {
     async fn page(&self, request: &Request<Incoming>) -> Page {
         if request.method() == Method::OPTIONS {
             return Response::new(Full::default());
+        }
+        if let Some(location) = api::path::redirect(request.uri().path(), request.uri().query()) {
+            return redirect(request, &location);
         }
         let query = request.uri().query().unwrap_or_default();
         match request.uri().path() {
@@ -148,6 +152,19 @@ fn page(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Page {
 /// An error as Go's `http.Error` writes it.
 fn error(status: StatusCode, text: &str) -> Page {
     nosniff(page(status, TEXT, format!("{text}\n")))
+}
+
+fn redirect(request: &Request<Incoming>, location: &str) -> Page {
+    let mut page = match *request.method() {
+        Method::GET => page(StatusCode::OK, HTML, api::path::redirect_page(location)),
+        Method::HEAD => page(StatusCode::OK, HTML, ""),
+        _ => Response::new(Full::default()),
+    };
+    *page.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    if let Ok(location) = HeaderValue::from_str(location) {
+        page.headers_mut().insert(LOCATION, location);
+    }
+    page
 }
 
 fn nosniff(mut page: Page) -> Page {

@@ -137,14 +137,18 @@ impl Pace {
 
     /// `bytes` have come.
     pub(crate) fn check(&mut self, bytes: usize) -> io::Result<()> {
+        self.check_at(bytes, Instant::now())
+    }
+
+    fn check_at(&mut self, bytes: usize, now: Instant) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.since.elapsed() < PACE_WINDOW {
+        if now.duration_since(self.since) < PACE_WINDOW {
             return Ok(());
         }
         if self.bytes < PACE_BYTES {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
         }
-        *self = Self::new();
+        *self = Self { since: now, bytes: 0 };
         Ok(())
     }
 }
@@ -267,5 +271,25 @@ impl Call {
             .await
             .map_err(io::Error::other)?;
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_comes_at_one_byte_a_second_is_given_up() {
+        let last_second = |bytes_a_second: usize| {
+            let mut pace = Pace::new();
+            let begun = pace.since;
+            (1..=300).find(|second| {
+                pace.check_at(bytes_a_second, begun + Duration::from_secs(*second)).is_err()
+            })
+        };
+        assert_eq!(last_second(1), Some(60));
+        assert_eq!(last_second(PACE_BYTES / 60), Some(60));
+        assert_eq!(last_second(PACE_BYTES / 60 + 1), None);
+        assert_eq!(last_second(10 << 20), None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -33,6 +33,7 @@ pub(crate) type Page = Response<OutBody>;
 pub(crate) type Early = Box<Page>;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 /// How long a connection may be idle, or take to send a request's head.
@@ -82,6 +83,20 @@ pub(crate) fn early(status: StatusCode, text: &str) -> Early {
     Box::new(error(status, text))
 }
 
+/// To the path that the request should have had.
+fn redirect(method: &Method, location: &str) -> Page {
+    let mut page = match *method {
+        Method::GET => content(HTML, api::path::redirect_page(location)),
+        Method::HEAD => content(HTML, ""),
+        _ => Response::new(OutBody::empty()),
+    };
+    *page.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    if let Ok(location) = HeaderValue::from_str(location) {
+        page.headers_mut().insert(LOCATION, location);
+    }
+    page
+}
+
 /// 405, with the method that is allowed where etcd names it.
 pub(crate) fn wrong_method(allowed: Option<&'static str>) -> Page {
     let mut page = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
@@ -112,7 +127,11 @@ pub(crate) fn with_cluster_id(shared: &Shared, mut page: Page) -> Page {
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
     let (head, mut body) = request.into_parts();
     let (method, path) = (&head.method, head.uri.path());
+    if let Some(location) = api::path::redirect(path, head.uri.query()) {
+        return redirect(method, &location);
+    }
     match path {
+        "/raft/stream" | "/members/promote" => redirect(method, &format!("{path}/")),
         "/raft" => {
             if method != Method::POST {
                 return wrong_method(Some("POST"));

@@ -500,6 +500,13 @@ fn a_client_sees_one_cluster() {
             (version == expected).then_some(())
         });
     }
+    for number in 0..3 {
+        let port = 2380 + u16::try_from(number).expect("a few");
+        let page = http((cluster.host.as_str(), port), "GET /downgrade/enabled");
+        assert_eq!(page, (200, "false".to_owned()));
+        let downgrade = cluster.server(number).client().status().downgrade_info;
+        assert_eq!(downgrade, Some(pb::DowngradeInfo::default()));
+    }
     let clients: Vec<Client> = (0..3).map(|number| cluster.server(number).client()).collect();
     // What one acknowledges, all others show at once.
     for number in 0..30 {

@@ -46,6 +46,11 @@ fn version_and_unknown_paths() {
         r#"200 {"etcdserver":"3.7.3","etcdcluster":"not_decided","storage":"3.5.0"}"#
     );
     assert_eq!(body(&member, "/nope"), "404 404 page not found\n");
+    let sent_on = "307 <a href=\"/version\">Temporary Redirect</a>.\n\n";
+    assert_eq!(body(&member, "//version"), sent_on);
+    let (status, headers, text) = page(&member, "POST", "/x/../version?a=b");
+    assert!(status.starts_with("307") && headers.contains("location: /version?a=b"), "{headers}");
+    assert!(!headers.contains("content-type: ") && text.is_empty(), "{headers} {text}");
     assert!(body(&member, "/debug/vars").contains("\"raft.status\""));
 }
 
