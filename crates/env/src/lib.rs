@@ -17,7 +17,7 @@ use std::io;
 use std::path::Path;
 
 pub use clock::{Clock, OsClock};
-pub use mem::{Fault, MemDisk, MemFile, MemMap, Moment, Operation, Survival, Unsynced};
+pub use mem::{Fault, Losses, MemDisk, MemFile, MemMap, Moment, Operation, Survival, Unsynced};
 pub use os::{OsDisk, OsFile, OsMap};
 
 /// How [`Disk::open`] opens a file.

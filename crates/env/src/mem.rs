@@ -9,9 +9,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags};
 
+use self::loss::Fate;
+pub use self::loss::Losses;
 pub use self::moment::{Moment, Unsynced};
 use crate::{Disk, File, Map, Open};
 
+mod loss;
 mod moment;
 
 /// The largest file that [`MemFile::map`] can show. Address space is reserved, not memory.
@@ -75,6 +78,8 @@ struct State {
     operations: u64,
     /// The disk before each of them, if that is recorded.
     moments: Option<Vec<Moment>>,
+    /// What the power failure has taken from which this disk comes.
+    losses: Losses,
 }
 
 #[derive(Clone, Debug)]
@@ -193,10 +198,14 @@ impl MemDisk {
                 None => drop(names.remove(path)),
             }
         }
+        let mut fate = Fate::default();
+        fate.names(&state.name_changes[kept..]);
         for node in names.values_mut() {
-            *node = node.crashed(survival, &mut draw);
+            *node = node.crashed(survival, &mut draw, &mut fate);
         }
-        Self::holding(names)
+        let disk = Self::holding(names);
+        disk.state.lock().losses = fate.losses();
+        disk
     }
 
     /// A disk on which all that it holds is durable.
@@ -217,11 +226,16 @@ impl Node {
     }
 
     /// A copy as a power failure leaves it.
-    fn crashed(&self, survival: Survival, draw: &mut impl FnMut(u64) -> u64) -> Self {
+    fn crashed(
+        &self,
+        survival: Survival,
+        draw: &mut impl FnMut(u64) -> u64,
+        fate: &mut Fate,
+    ) -> Self {
         match self {
             Self::Dir => Self::Dir,
             Self::File(content) => {
-                let durable = content.lock().crashed(survival, draw);
+                let durable = content.lock().crashed(survival, draw, fate);
                 Self::file(Arc::new(durable))
             }
         }
@@ -426,18 +440,29 @@ impl Content {
         }
     }
 
-    fn crashed(&self, survival: Survival, draw: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
+    fn crashed(
+        &self,
+        survival: Survival,
+        draw: &mut impl FnMut(u64) -> u64,
+        fate: &mut Fate,
+    ) -> Vec<u8> {
         let mut bytes = Vec::clone(&self.durable);
-        for (_, change) in &self.changes {
-            match survival {
-                Survival::Nothing => {}
-                Survival::All => change.make(&mut bytes, |_| true),
-                Survival::Some => match draw(4) {
-                    0 => {}
-                    1 => change.make(&mut bytes, |_| draw(2) == 0),
-                    _ => change.make(&mut bytes, |_| true),
-                },
+        for (operation, change) in &self.changes {
+            let way = match survival {
+                Survival::Nothing => 0,
+                Survival::All => 2,
+                Survival::Some => draw(4),
+            };
+            let (mut kept, mut lost) = (0, u64::from(way == 0));
+            if way > 0 {
+                change.make(&mut bytes, |_| {
+                    let is_kept = way > 1 || draw(2) == 0;
+                    kept += u64::from(is_kept);
+                    lost += u64::from(!is_kept);
+                    is_kept
+                });
             }
+            fate.change(*operation, kept, lost);
         }
         bytes
     }

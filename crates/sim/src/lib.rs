@@ -19,6 +19,7 @@
 
 pub mod check;
 pub mod clients;
+pub mod coverage;
 pub mod crash;
 pub mod membership;
 pub mod nemesis;
@@ -27,6 +28,7 @@ pub mod observer;
 pub mod plan;
 pub mod process;
 pub mod rng;
+pub mod rot;
 pub mod run;
 pub mod trace;
 pub mod watchers;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use sim::coverage;
 use sim::run::{self, Report};
 
 const USAGE: &str = "usage: sim [--seed S] [--seeds N] [--first-seed F] [--minutes M] [--story]
@@ -100,6 +101,12 @@ fn run_all(options: &Options) -> bool {
             told = Instant::now();
             let (passed, failed) = (summary.passed, summary.failed);
             eprintln!("{passed} passed, {failed} failed, seed {seed}");
+        }
+    }
+    if summary.passed + summary.failed >= coverage::SEEDS_MANY {
+        for name in coverage::missing(&summary.counts) {
+            println!("never happened: {name}");
+            summary.failed += 1;
         }
     }
     summary.print(begin.elapsed());

@@ -64,7 +64,8 @@ impl World {
         self.propose_change(site, change_type, node_id, context)
     }
 
-    fn add_member(&mut self, change: Change, site: usize) -> bool {
+    /// Asks member `site` for a new member, and lets that start.
+    pub fn add_member(&mut self, change: Change, site: usize) -> bool {
         let number = self.sites.len();
         let name = format!("m{number}");
         let peer_urls = vec![format!("http://{name}:2380")];
@@ -93,7 +94,7 @@ impl World {
     }
 
     /// Checks as etcd does before it proposes, then proposes.
-    fn propose_change(
+    pub fn propose_change(
         &mut self,
         site: usize,
         change_type: ConfChangeType,

@@ -48,6 +48,8 @@ pub enum Fault {
     Stop,
     /// The database is rewritten.
     Defragment,
+    /// A bit on the disk turns.
+    Rot,
     /// The members change.
     Members(Change),
 }
@@ -72,6 +74,7 @@ pub const KINDS: &[(Fault, &str)] = &[
     (Fault::Transfer, "leader transfer"),
     (Fault::Stop, "graceful stop"),
     (Fault::Defragment, "defragmentation"),
+    (Fault::Rot, "flipped bit"),
     (Fault::Members(Change::AddLearner), "learner added"),
     (Fault::Members(Change::AddVoter), "voter added"),
     (Fault::Members(Change::Promote), "learner promoted"),
@@ -194,13 +197,15 @@ impl World {
                 }
                 self.schedule(site);
             }
+            Fault::Rot => return self.rot(site),
             Fault::Members(change) => return self.change_members(change, site),
             _ => return false,
         }
         true
     }
 
-    fn end_and_restart(&mut self, site: usize, with_power: bool) {
+    /// Ends a process, and the power with it or not, and lets the member start again some time.
+    pub fn end_and_restart(&mut self, site: usize, with_power: bool) {
         if with_power {
             self.crash(site)
         } else {

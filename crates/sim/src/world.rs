@@ -46,6 +46,8 @@ pub enum Action {
     Boot(usize),
     /// A life of a removed member ends.
     Leave(usize, u64),
+    /// An operator puts another in the place of a member whose disk is damaged.
+    Replace(usize),
 }
 
 /// What members do at regular times.
@@ -80,6 +82,8 @@ pub struct Site {
     pub slow: u64,
     /// It was removed, and does not start again.
     pub is_gone: bool,
+    /// A bit of what it has on disk was turned, and it has not started since.
+    pub is_rotten: bool,
     scheduled: BTreeSet<Stage>,
     /// When the front door will have had everything that is on its way to it.
     front_until: u64,
@@ -218,6 +222,7 @@ impl World {
             Action::Fault => self.next_fault(),
             Action::Relief(relief) => self.relieve(relief),
             Action::Boot(site) => self.boot(site),
+            Action::Replace(site) => self.replace(site),
             Action::Leave(site, life) => {
                 if self.sites[site].life == life {
                     self.died(site, &Death::Removed);
@@ -422,7 +427,12 @@ impl World {
 
     fn died(&mut self, site: usize, death: &Death) {
         self.trace.say(self.now, || format!("m{site} ends: {death:?}"));
-        self.kill(site);
+        // Whoever ends at a failed sync leaves much that is not on disk.
+        if matches!(death, Death::Disk(_)) && self.rng.chance(500_000) {
+            self.crash(site);
+        } else {
+            self.kill(site);
+        }
         match death {
             Death::Disk(_) => {
                 let delay = self.rng.between(50 * MS, 2 * SECOND);
@@ -449,6 +459,7 @@ impl World {
         let survival = *self.rng.pick(&[Survival::Nothing, Survival::All, Survival::Some]);
         let mut rng = self.rng.fork();
         let disk = self.sites[site].disk.crashed_with(survival, |bound| rng.below(bound));
+        self.count_losses(disk.losses());
         self.sites[site].disk = disk;
     }
 
@@ -471,6 +482,7 @@ impl World {
         match booted {
             Ok(mut process) => {
                 place.failed_boots = 0;
+                place.is_rotten = false;
                 let mut out = Vec::new();
                 let result = process.begin(&mut out, &mut self.observer);
                 self.sites[site].process = Some(Box::new(process));
@@ -484,6 +496,9 @@ impl World {
             Err(death) => {
                 place.failed_boots += 1;
                 self.trace.say(self.now, || format!("m{site} can't start: {death:?}"));
+                if place.is_rotten && place.failed_boots > 1 {
+                    return self.give_up(site);
+                }
                 if place.failed_boots > 10 {
                     self.observer.violation(format!("m{site} can't start: {death:?}"));
                 }
@@ -524,6 +539,7 @@ impl Site {
             rate: 1_000_000,
             slow: 1,
             is_gone: false,
+            is_rotten: false,
             scheduled: BTreeSet::new(),
             front_until: 0,
             failed_boots: 0,
