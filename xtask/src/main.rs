@@ -10,6 +10,7 @@ mod conformance;
 mod faults;
 mod grpc;
 mod mutants;
+mod mutants_sim;
 mod peers;
 mod raft_scripts;
 mod robustness;
@@ -31,6 +32,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   cluster [--learner] three members on this machine, those of Procfile, and a learner beside them
   bench [...]         etcd and ours under the same load
   mutants CRATE [...] put bugs of the past back into a crate, and see that its tests notice
+  mutants sim [--seeds N] [...]
+                      put bugs of the past back, and see that the simulator finds them
   bench-raft [...]    our raft, Go's and the crate raft 0.7 at the same work
   sim [...]           whole clusters against faults, from seeds
   crash [...]         a member's disk after a power failure at each of its operations
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
         "robustness" => robustness::run(rest).map(|outcome| outcome.success()),
         "cluster" => cluster::run(&root(), rest),
         "bench" => bench::run(rest).map(|outcome| outcome.success()),
+        "mutants" if rest.first().is_some_and(|word| word == "sim") => {
+            mutants_sim::run(&root(), &rest[1..], &mut std::io::stdout())
+        }
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
         "bench-raft" => bench_raft::run(rest),
         "sim" | "crash" => sim::run(task, rest),

@@ -1,7 +1,8 @@
 //! `mutants CRATE [NAME...]`: puts bugs back into a crate, one at a time, and demands that its tests notice each.
 //!
-//! A bug is in the source, behind `cfg!(mutant = "NAME")`, and in the crate's `mutants.txt`. To compile it into that one
-//! crate this program stands before rustc (`RUSTC_WORKSPACE_WRAPPER`), in a target directory of its own.
+//! A bug is in the source, behind `mutant!("NAME")`, and in the crate's `mutants.txt`. To compile it into that one crate
+//! (`--cfg mutant="NAME"`) this program stands before rustc (`RUSTC_WORKSPACE_WRAPPER`), in a target directory of its
+//! own. For the simulator, which needs all crates, it compiles all bugs in (`--cfg mutant`), and a run takes one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,8 +12,12 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Tells this program, run by cargo in place of rustc, which bug to compile into which crate: `CRATE:NAME`.
+/// Tells this program, run by cargo in place of rustc, which bug to compile into which crate: `CRATE:NAME`, or
+/// [`ALL`].
 const VARIABLE: &str = "XTASK_MUTANT";
+
+/// All bugs into all crates.
+const ALL: &str = "*";
 
 /// A bug that keeps tests from ending is noticed too. Twice this is allowed, for the crate's own tests and for those in
 /// `tests`.
@@ -22,11 +27,11 @@ const SECONDS_MAX: u64 = 120;
 const SEEDS: [(&str, &str); 1] = [("RAFT_SEEDS", "100")];
 
 /// A line of `mutants.txt`.
-struct Mutant {
-    name: String,
-    text: String,
+pub(crate) struct Mutant {
+    pub(crate) name: String,
+    pub(crate) text: String,
     /// False for what cannot be built in.
-    exists: bool,
+    pub(crate) exists: bool,
 }
 
 /// In place of rustc: calls it with the bug, if it compiles the crate of the bug.
@@ -35,14 +40,32 @@ pub(crate) fn rustc_wrapper() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     let mut rustc = Command::new(args.next()?);
     let args: Vec<_> = args.collect();
-    let (krate, name) = mutant.split_once(':')?;
-    let is_crate = args.windows(2).any(|pair| pair[0] == "--crate-name" && pair[1] == *krate);
     rustc.args(&args);
-    if is_crate && !name.is_empty() {
-        rustc.arg("--cfg").arg(format!("mutant=\"{name}\""));
+    if mutant == ALL {
+        rustc.args(["--cfg", "mutant"]);
+    } else {
+        let (krate, name) = mutant.split_once(':')?;
+        let is_crate = args.windows(2).any(|pair| pair[0] == "--crate-name" && pair[1] == *krate);
+        if is_crate && !name.is_empty() {
+            rustc.arg("--cfg").arg(format!("mutant=\"{name}\""));
+        }
     }
     let status = rustc.status().ok()?;
     Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Has cargo compile all bugs in.
+pub(crate) fn put_back_all(cargo: &mut Command) -> Result<(), String> {
+    let wrapper = std::env::current_exe().map_err(|err| err.to_string())?;
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper).env(VARIABLE, ALL);
+    Ok(())
+}
+
+/// The bugs in the list of a crate.
+pub(crate) fn listed(root: &Path, krate: &str) -> Result<Vec<Mutant>, String> {
+    let list = root.join("crates").join(krate).join("mutants.txt");
+    let text = fs::read_to_string(&list).map_err(|err| format!("{}: {err}", list.display()))?;
+    Ok(parse(&text))
 }
 
 /// Runs the tests of a crate with each bug, or with those named. Writes a table and, last, `N passed, N failed`; true
@@ -51,10 +74,8 @@ pub(crate) fn run(root: &Path, args: &[String], out: &mut impl Write) -> Result<
     let [krate, names @ ..] = args else {
         return Err("usage: cargo xtask mutants CRATE [NAME...]".to_owned());
     };
-    let list = root.join("crates").join(krate).join("mutants.txt");
-    let text = fs::read_to_string(&list).map_err(|err| format!("{}: {err}", list.display()))?;
-    let mutants = parse(&text);
-    check_source(&root.join("crates").join(krate).join("src"), &mutants)?;
+    let mutants = listed(root, krate)?;
+    check_all_listed(root)?;
     let bench = Bench { root, krate, target: target_dir(root).join("mutants") };
     let as_io = |err: std::io::Error| err.to_string();
 
@@ -105,35 +126,39 @@ fn parse(text: &str) -> Vec<Mutant> {
         .collect()
 }
 
-/// The list and the source must name the same bugs.
-fn check_source(src: &Path, mutants: &[Mutant]) -> Result<(), String> {
+/// The lists and the source must name the same bugs.
+pub(crate) fn check_all_listed(root: &Path) -> Result<(), String> {
     let mut found = BTreeSet::new();
-    let mut folders = vec![src.to_path_buf()];
+    let mut listed = BTreeSet::new();
+    let mut folders = vec![root.join("crates")];
     while let Some(folder) = folders.pop() {
         let items = fs::read_dir(&folder).map_err(|err| format!("{}: {err}", folder.display()))?;
         for item in items {
             let path = item.map_err(|err| err.to_string())?.path();
+            let read =
+                || fs::read_to_string(&path).map_err(|err| format!("{}: {err}", path.display()));
             if path.is_dir() {
                 folders.push(path);
-                continue;
-            }
-            let text =
-                fs::read_to_string(&path).map_err(|err| format!("{}: {err}", path.display()))?;
-            for after in text.split("mutant = \"").skip(1) {
-                found.extend(after.split('"').next().map(str::to_owned));
+            } else if path.ends_with("mutants.txt") {
+                let names = parse(&read()?).into_iter().filter(|mutant| mutant.exists);
+                listed.extend(names.map(|mutant| mutant.name));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = read()?;
+                let after = text.split("mutant!(\"").skip(1);
+                found.extend(after.filter_map(|after| after.split('"').next()).map(str::to_owned));
             }
         }
     }
-    let listed: BTreeSet<_> =
-        mutants.iter().filter(|mutant| mutant.exists).map(|mutant| mutant.name.clone()).collect();
+    // In the documentation of the macro.
+    found.remove("NAME");
     let odd: Vec<_> = found.symmetric_difference(&listed).cloned().collect();
     if odd.is_empty() {
         return Ok(());
     }
-    Err(format!("only in the source or only in mutants.txt: {}", odd.join(", ")))
+    Err(format!("only in the source or only in a mutants.txt: {}", odd.join(", ")))
 }
 
-fn target_dir(root: &Path) -> PathBuf {
+pub(crate) fn target_dir(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 

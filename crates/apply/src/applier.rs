@@ -9,6 +9,7 @@ use backend::Backend;
 use bytes::Bytes;
 use cluster::{Alarms, Cluster};
 use lease::Lessor;
+use mutant::mutant;
 use mvcc::watch::{Hub, WantPrev};
 use mvcc::{CompactionProgress, Reader, Store};
 use raft::{Entry, EntryType, Snapshot, SnapshotMetadata};
@@ -198,6 +199,7 @@ impl Applier {
                     | Input::Command { .. }
                     | Input::SendSnapshot(_)
             )
+            && !(matches!(input, Input::Install(_)) && mutant!("18055"))
         {
             waiting.push(input);
             return;
@@ -281,6 +283,10 @@ impl Applier {
             self.applied.0 + 1,
             "committed entries are applied in order, each once"
         );
+        if mutant!("13766") {
+            self.backend.set_consistent_index(entry.index, entry.term);
+            self.settle(now, out);
+        }
         match entry.entry_type {
             EntryType::Normal if entry.data.is_empty() => {}
             EntryType::Normal => self.apply_request(entry, now, out),
@@ -412,6 +418,7 @@ impl Applier {
                 out.answers.push((token, Answer::NotPrimary));
                 return;
             }
+            Err(lease::RenewError::NotFound) if mutant!("20615") => Some(1),
             Err(lease::RenewError::NotFound) => None,
             Ok(ttl) => Some(ttl),
         };

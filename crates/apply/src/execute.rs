@@ -7,6 +7,7 @@ use api::internal::{InternalRequestRef, OpRef};
 use api::request::{DeleteRangeRequestRef, PutRequestRef};
 use api::txn::decode_txn_request_in;
 use bytes::Bytes;
+use mutant::mutant;
 use prost::Message;
 
 use crate::message::{Alarm, Output};
@@ -219,7 +220,15 @@ impl Applier {
         let mut txn = self.store.begin(&mut self.backend, self.want_prev.get());
         let view = Writing { txn: &txn, compact_revision };
         let choices = txn::choose(&view, request);
-        if let Err(err) = txn::check(&view, &self.lessor, request, &choices) {
+        if let Err(err) = txn::check(&view, &self.lessor, request, &choices)
+            && !(mutant!("18667") && err == api::Error::Compacted && !is_local)
+        {
+            if mutant!("18799") {
+                txn::execute_first(&mut txn, &mut self.lessor, request, &choices);
+                let batch = txn.finish();
+                batch.into_iter().for_each(|batch| self.publish(batch, out));
+                return Err(err);
+            }
             assert!(txn.finish().is_none(), "a transaction that was refused changes nothing");
             return Err(err);
         }

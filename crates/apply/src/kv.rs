@@ -5,6 +5,7 @@ use api::key_value::KeyValueRef;
 use api::request::PutRequestRef;
 use bytes::Bytes;
 use lease::Lessor;
+use mutant::mutant;
 use mvcc::{RangeArgs, SortOrder, SortTarget, WriteTxn};
 
 /// A put, from either codec.
@@ -66,7 +67,7 @@ pub(crate) fn put(
         }
     }
     let put = txn.put(args.key, value, lease, args.prev_kv).map_err(read_error)?;
-    if put.prev_lease != lease {
+    if put.prev_lease != lease && !(mutant!("10686") && put.prev_lease != 0) {
         if put.prev_lease != 0 {
             lessor.detach(put.prev_lease, args.key);
         }

@@ -332,6 +332,22 @@ pub(crate) fn execute(
     (succeeded, responses)
 }
 
+/// The bug of etcd 18799: what comes before the operation that fails stays.
+pub(crate) fn execute_first(
+    txn: &mut WriteTxn<'_>,
+    lessor: &mut Lessor,
+    request: &pb::TxnRequest,
+    choices: &[bool],
+) {
+    let succeeded = choices.first().copied().unwrap_or_default();
+    if let Some(Request::RequestPut(put)) =
+        branch(request, succeeded).first().and_then(|op| op.request.as_ref())
+    {
+        // It fails where nothing else does.
+        let _ = kv::put(txn, lessor, &kv::PutArgs::from(put));
+    }
+}
+
 /// Whether a transaction has no operation that could change something, in either branch. Nesting
 /// counts as a change, as in etcd.
 #[must_use]

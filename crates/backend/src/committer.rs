@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use env::Disk;
+use mutant::mutant;
 
 use crate::overlay::Overlay;
 use crate::{Backend, Bucket, Error, Options};
@@ -100,7 +101,7 @@ impl<D: Disk> Committer<D> {
         let temporary = path.with_file_name(format!("db.tmp.{}", self.db.begin_read().txid()));
         let result = self.rewrite(&temporary).and_then(|mut fresh| {
             let renamed = fresh.rename(&path);
-            if fresh.path() == path {
+            if fresh.path() == path && !mutant!("11613") {
                 self.db = fresh;
             }
             Ok(renamed?)

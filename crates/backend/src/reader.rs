@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mutant::mutant;
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::overlay::Overlay;
@@ -119,7 +120,8 @@ impl Reader {
             // The least key of the three; where it is in several, the youngest row counts.
             let heads = [open.peek().copied(), frozen.peek().copied(), file.head()];
             let Some(key) = heads.iter().flatten().map(|(key, _)| *key).min() else { break };
-            let youngest = heads.iter().flatten().find(|(head, _)| *head == key);
+            let mut same = heads.iter().flatten().filter(|(head, _)| *head == key);
+            let youngest = if mutant!("21986") { same.next_back() } else { same.next() };
             let value = youngest.and_then(|(_, value)| *value);
             open.next_if(|(head, _)| *head == key);
             frozen.next_if(|(head, _)| *head == key);

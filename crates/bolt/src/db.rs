@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use env::{Disk, File, Open};
+use mutant::mutant;
 
 use crate::Error;
 use crate::freelist::Freelist;
@@ -221,7 +222,9 @@ impl<D: Disk> Db<D> {
             self.write_at(bytes, first * page_size)?;
             rest = tail;
         }
-        self.sync_data()?;
+        if !mutant!("B11") {
+            self.sync_data()?;
+        }
         let mut page = meta.encode(meta.slot());
         page.resize(meta.page_size as usize, 0);
         self.write_at(&page, meta.slot() * page_size)?;

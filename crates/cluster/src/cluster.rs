@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backend::{Backend, Bucket};
 use bytes::Bytes;
+use mutant::mutant;
 use raft::{ConfChange, ConfChangeType, ConfState};
 
 use crate::member::Context;
@@ -413,6 +414,7 @@ impl Cluster {
                 self.expect_new_urls(&update)?;
                 // Only the URLs: a context says nothing of the vote (etcd issue 21694).
                 member.peer_urls = update.peer_urls;
+                member.is_learner &= !mutant!("21694");
                 Ok(MembershipChange::Updated(member))
             }
         }
@@ -452,7 +454,9 @@ impl Cluster {
             MembershipChange::Promoted(id) => {
                 let member = self.members.get_mut(id).expect("planned for a member");
                 member.is_learner = false;
-                persist::save_member(member, backend);
+                if !mutant!("19557") {
+                    persist::save_member(member, backend);
+                }
             }
             MembershipChange::Removed(id) => {
                 self.members.remove(id);

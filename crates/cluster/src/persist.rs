@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use backend::{Backend, Bucket, Reader};
 use bytes::Bytes;
+use mutant::mutant;
 use raft::ConfState;
 use serde::Deserialize;
 
@@ -94,6 +95,9 @@ pub(crate) fn remove_member(id: u64, backend: &mut Backend) {
     let key = member_key(id);
     let mut writer = backend.write();
     writer.delete(Bucket::Members, key.as_bytes());
+    if mutant!("13196") {
+        return;
+    }
     let value = Bytes::from_static(MEMBERS_REMOVED_VALUE);
     writer.put(Bucket::MembersRemoved, key.as_bytes(), value);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backend::{Backend, Bucket};
 use bytes::Bytes;
+use mutant::mutant;
 
 use crate::codec::{self, Stored};
 use crate::primary::Primary;
@@ -117,6 +118,7 @@ impl Lessor {
         let mut damaged = None;
         backend.reader().scan(Bucket::Lease, &[], &[], 0, |key, value| {
             match Stored::decode(value) {
+                Some(stored) if stored.id < 0 && mutant!("12535") => ControlFlow::Continue(()),
                 Some(stored) => {
                     let ttl = stored.ttl.max(options.ttl_min);
                     leases.insert(stored.id, Lease::new(ttl, stored.remaining_ttl));

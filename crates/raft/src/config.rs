@@ -125,7 +125,7 @@ impl Config {
             return Err(ConfigError::MaxInflightBytes);
         }
         let needs_check = self.read_only_option == ReadOnlyOption::LeaseBased;
-        if needs_check && !self.check_quorum && !cfg!(mutant = "R11") {
+        if needs_check && !self.check_quorum && !mutant::mutant!("R11") {
             return Err(ConfigError::LeaseWithoutCheckQuorum);
         }
         Ok(())

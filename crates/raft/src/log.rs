@@ -124,7 +124,7 @@ impl<S: Storage> RaftLog<S> {
     pub(crate) fn find_conflict_by_term(&self, index: u64, term: u64) -> (u64, u64) {
         for index in (1..=index).rev() {
             match self.term(index) {
-                Err(error) if cfg!(mutant = "R2") => panic!("no term at {index}: {error:?}"),
+                Err(error) if mutant::mutant!("R2") => panic!("no term at {index}: {error:?}"),
                 Err(_) => return (index, 0),
                 Ok(ours) if ours <= term => return (index, ours),
                 Ok(_) => {}
@@ -256,13 +256,13 @@ impl<S: Storage> RaftLog<S> {
         self.applying_size = self.applying_size.saturating_add(size);
         // When entries were left behind for their size, wait even if the limit is not quite reached; else the
         // next hand-out would be one small entry.
-        self.applying_paused = !cfg!(mutant = "R4")
+        self.applying_paused = !mutant::mutant!("R4")
             && (self.applying_size >= self.applying_size_max
                 || index < self.appliable_index(allow_unstable));
     }
 
     fn appliable_index(&self, allow_unstable: bool) -> u64 {
-        if allow_unstable || cfg!(mutant = "R23") {
+        if allow_unstable || mutant::mutant!("R23") {
             self.committed
         } else {
             self.committed.min(self.unstable.offset - 1)

@@ -245,7 +245,7 @@ impl<S: Storage> Raft<S> {
             if commit < self.log.committed && term < snapshot_term {
                 (term, vote) = (snapshot_term, NONE);
             }
-            if !cfg!(mutant = "R27") {
+            if !mutant::mutant!("R27") {
                 commit = commit.max(self.log.committed);
             }
             check("state.commit", commit, self.log.committed, last.index)?;
@@ -344,7 +344,7 @@ impl<S: Storage> Raft<S> {
 
     fn trace_new_conf(&mut self, config: &crate::tracker::Config) {
         if self.tracer.is_some() {
-            let voters = if cfg!(mutant = "R18") { &self.trk.config } else { config };
+            let voters = if mutant::mutant!("R18") { &self.trk.config } else { config };
             let properties = TraceProperties::NewConf(voters.voters.incoming.clone());
             self.trace_with(TraceEventType::ApplyConfChange, None, properties);
         }
@@ -580,9 +580,9 @@ impl<S: Storage> Raft<S> {
             }
             // Members that turned pre-vote on at different times could wait for each other for ever if the one
             // with the lower term got no answer.
-            MessageType::PreVote if !cfg!(mutant = "R12") => self.reject_vote(&m),
+            MessageType::PreVote if !mutant::mutant!("R12") => self.reject_vote(&m),
             MessageType::StorageAppendResp => {
-                if m.index != 0 && cfg!(mutant = "R16") {
+                if m.index != 0 && mutant::mutant!("R16") {
                     let id = EntryId { term: m.log_term, index: m.index };
                     self.log.stable_to(id, &mut self.logger);
                 } else if m.index != 0 {
@@ -649,8 +649,8 @@ impl<S: Storage> Raft<S> {
         self.log.applied_to(applied, size);
         if self.state == StateType::Leader
             && self.trk.config.auto_leave
-            && applied >= self.leadership.pending_conf_index + u64::from(cfg!(mutant = "R7"))
-            && !(cfg!(mutant = "R8") && applied > self.leadership.pending_conf_index)
+            && applied >= self.leadership.pending_conf_index + u64::from(mutant::mutant!("R7"))
+            && !(mutant::mutant!("R8") && applied > self.leadership.pending_conf_index)
         {
             self.leave_joint_automatically();
         }

@@ -385,7 +385,7 @@ impl<S: Storage> RawNode<S> {
         ready.snapshot = raft.log.next_unstable_snapshot().cloned();
         ready.must_sync = !ready.entries.is_empty()
             || hard_state.vote != prev.vote
-            || (hard_state.term != prev.term && !cfg!(mutant = "R19"));
+            || (hard_state.term != prev.term && !mutant::mutant!("R19"));
 
         let sizes = EntrySizes::of(&ready.committed_entries);
         if self.async_storage_writes {

@@ -61,7 +61,7 @@ impl ReadOnly {
     }
 
     pub(crate) fn receive_ack(&mut self, from: u64, count: u64) {
-        let count = if cfg!(mutant = "R14") { self.accepted() } else { count };
+        let count = if mutant::mutant!("R14") { self.accepted() } else { count };
         let acked = self.acks.entry(from).or_default();
         *acked = count.max(*acked);
     }

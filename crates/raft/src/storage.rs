@@ -100,7 +100,7 @@ impl MemoryStorage {
         if index != 0 && index >= snapshot.metadata.index {
             return Err(StorageError::SnapOutOfDate);
         }
-        let term = if cfg!(mutant = "R25") { 0 } else { snapshot.metadata.term };
+        let term = if mutant::mutant!("R25") { 0 } else { snapshot.metadata.term };
         self.before_first = (snapshot.metadata.index, term);
         self.entries.clear();
         self.snapshot = snapshot;

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use mutant::mutant;
+
 /// Reads on their way. One read index stands for all reads that came since the last was issued.
 #[derive(Debug)]
 pub(crate) struct Reads {
@@ -74,6 +76,10 @@ impl Reads {
 
     fn context(&self, number: u64) -> [u8; 16] {
         let mut context = [0; 16];
+        if mutant!("21399") {
+            context[8..].copy_from_slice(&number.to_be_bytes());
+            return context;
+        }
         context[..8].copy_from_slice(&self.owner.to_be_bytes());
         context[8..].copy_from_slice(&self.first.wrapping_add(number).to_be_bytes());
         context

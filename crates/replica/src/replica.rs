@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
+use mutant::mutant;
 use raft::{
     ConfState, Config, Entry, HardState, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage,
     Message, MessageType, RawNode, Snapshot, Storage,
@@ -205,6 +206,18 @@ impl Replica {
         self.held.len()
     }
 
+    /// The ids of voters and of learners, ascending, as raft counts them.
+    #[must_use]
+    pub fn configuration(&self) -> (Vec<u64>, Vec<u64>) {
+        let (mut voters, mut learners) = (Vec::new(), Vec::new());
+        self.node.with_progress(|id, progress| {
+            if progress.is_learner { &mut learners } else { &mut voters }.push(id);
+        });
+        voters.sort_unstable();
+        learners.sort_unstable();
+        (voters, learners)
+    }
+
     /// Role, log and followers in words, for a person who looks for a mistake.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -387,7 +400,7 @@ impl Replica {
     fn propose_as_leader(&mut self, term: u64, data: Vec<Bytes>) {
         let status = self.node.basic_status();
         let leads = status.soft_state.lead == status.id && status.hard_state.term == term;
-        if leads {
+        if leads || mutant!("12528") {
             let entries = data.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
             // Who asked asks again while it matters.
             let _ = self.node.propose_entries(entries);
@@ -603,7 +616,9 @@ impl Replica {
         }
         self.writes.begin(message.responses.len());
         out.push(Effect::Persist(Persist {
-            must_sync: elects || !message.entries.is_empty() || snapshot.is_some(),
+            must_sync: (elects && !mutant!("R19"))
+                || !message.entries.is_empty()
+                || snapshot.is_some(),
             snapshot,
             hard_state,
             entries: message.entries,
@@ -619,7 +634,7 @@ impl Replica {
         out: &mut Vec<Effect>,
     ) {
         for (at, change) in conf_changes {
-            if *at <= self.installed {
+            if *at <= self.installed && !mutant!("overtaken-change") {
                 // The snapshot's configuration, which is in force, has it.
                 continue;
             }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use env::File;
+use mutant::mutant;
 
 use crate::error::IoContext;
 use crate::names::SegmentName;
@@ -290,7 +291,11 @@ impl<'a, F: File> Decoder<'a, F> {
     fn damaged(&self, frame: Frame, range: &Range<usize>, reason: Reason) -> Result<Found, Error> {
         let record = self.window.get(range.clone()).unwrap_or_default();
         let is_short = matches!(reason, Reason::TooLong { .. });
-        if !self.may_be_torn() || !is_torn(self.offset, frame.record, record, is_short) {
+        let is_refused = mutant!("15068") || (mutant!("11488") && !is_short);
+        if is_refused
+            || !self.may_be_torn()
+            || !is_torn(self.offset, frame.record, record, is_short)
+        {
             return Err(self.error(reason));
         }
         let kind = type_of(record, frame.record);

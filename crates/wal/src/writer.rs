@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use env::{Disk, File, Open};
+use mutant::mutant;
 use raft::{Entry, HardState};
 
 use crate::decoder::{Decoder, Source};
@@ -120,7 +121,9 @@ impl<D: Disk> Wal<D> {
         wal.encoder.metadata(&wal.metadata);
         wal.encoder.snapshot(&SnapshotRecord::default());
         wal.flush()?;
-        wal.sync_data()?;
+        if !mutant!("16596") {
+            wal.sync_data()?;
+        }
 
         dir.clone_into(&mut wal.dir);
         wal.disk.remove_dir_all(dir).context("remove", dir)?;
@@ -175,7 +178,7 @@ impl<D: Disk> Wal<D> {
             tail.file.set_len(offset).context("truncate", &path)?;
             tail.file.preallocate(len).context("preallocate", &path)?;
         }
-        if !options.unsafe_no_fsync {
+        if !options.unsafe_no_fsync && !mutant!("14143") {
             // Also that they are cut off must be on disk before anything is written over them.
             sync_inherited(&disk, dir, &segments)?;
         }
@@ -276,6 +279,7 @@ impl<D: Disk> Wal<D> {
     pub fn release(&mut self, index: u64) {
         let newer = self.segments.iter().position(|segment| segment.name.index >= index);
         let kept = newer.unwrap_or(self.segments.len()).saturating_sub(1);
+        let kept = if mutant!("11308") { self.segments.len() - 1 } else { kept };
         self.segments.drain(..kept);
     }
 
@@ -365,6 +369,9 @@ impl<D: Disk> Wal<D> {
         self.flush()?;
         self.sync_data()?;
         self.disk.rename(&path, &self.tail_path()).context("rename", &path)?;
+        if mutant!("6368") {
+            return Ok(());
+        }
         self.disk.sync_dir(&self.dir).context("sync", &self.dir)
     }
 

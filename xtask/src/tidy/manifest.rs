@@ -4,7 +4,7 @@ use super::Finding;
 
 /// Our crates, from the bottom to the top. One may name those of lower ranks only.
 const RANKS: &[&[&str]] = &[
-    &["env", "api", "failpoints"],
+    &["env", "api", "failpoints", "mutant"],
     &["http2", "raft"],
     &["bolt", "raft-node", "wal"],
     &["backend"],

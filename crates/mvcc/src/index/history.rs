@@ -1,5 +1,7 @@
 //! The revisions of one key.
 
+use mutant::mutant;
+
 use crate::Rev;
 
 /// What a change did to its key.
@@ -135,7 +137,9 @@ impl History {
     pub(crate) fn compact(&mut self, at: i64, removed: &mut impl FnMut(Rev)) -> Compacted {
         match self {
             Self::Once(change) if change.main > at => Compacted { kept: false, empty: false },
-            Self::Once(change) if change.is_tombstone() && change.main < at => {
+            Self::Once(change)
+                if change.is_tombstone() && (change.main < at || mutant!("18089")) =>
+            {
                 removed(change.rev());
                 Compacted { kept: false, empty: true }
             }
@@ -197,7 +201,7 @@ impl Many {
             return Compacted { kept: false, empty: false };
         };
         let change = self.changes[newest];
-        let kept = !(change.is_tombstone() && change.main < at);
+        let kept = !(change.is_tombstone() && (change.main < at || mutant!("18089")));
         let first = if kept { newest } else { after };
         if kept && !change.is_tombstone() {
             (self.base_created, self.base_version) = self.created_and_version(newest);

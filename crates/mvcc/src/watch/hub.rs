@@ -5,6 +5,8 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mutant::mutant;
+
 use super::group::{Group, Keys};
 use super::interval::End;
 use super::{Command, Create, Kind, Options, Refusal, Response, Stats, StreamId, WantPrev};
@@ -192,7 +194,10 @@ impl Hub {
         for watcher in late {
             self.leave_synced(watcher);
             let known = &mut self.watchers[watcher];
-            known.min_revision = known.min_revision.max(heard + 1);
+            known.min_revision = match mutant!("15271") {
+                true => known.start_revision.max(1),
+                false => known.min_revision.max(heard + 1),
+            };
             self.fall_behind(watcher);
         }
     }
@@ -201,6 +206,10 @@ impl Hub {
     /// catch up from it.
     pub fn restored(&mut self, reader: Reader) {
         self.reader = reader;
+        if mutant!("9281") {
+            self.revision = self.revision.max(self.reader.current_revision());
+            return;
+        }
         self.missed(self.reader.current_revision());
     }
 
@@ -317,7 +326,11 @@ impl Hub {
             watch_id,
             keys,
             start_revision: start,
-            min_revision: if start == 0 { current + 1 } else { start },
+            min_revision: match start {
+                0 if mutant!("20655") => self.revision + 1,
+                0 => current + 1,
+                _ => start,
+            },
             no_put: create.no_put,
             no_delete: create.no_delete,
             prev_kv: create.prev_kv,
@@ -388,7 +401,7 @@ impl Hub {
         let known = &mut self.streams[stream];
         known.outstanding = known.outstanding.saturating_sub(responses);
         // Not for each one, lest a slow stream's watchers go to and fro.
-        if known.outstanding <= self.options.outstanding_max / 2 {
+        if known.outstanding <= self.options.outstanding_max / 2 && !mutant!("17566") {
             for watcher in std::mem::take(&mut known.stalled) {
                 self.stalled -= 1;
                 self.fall_behind(watcher);
@@ -433,14 +446,14 @@ impl Hub {
         out: &mut Vec<Response>,
     ) {
         let known = &mut self.watchers[watcher];
-        if batch.revision < known.min_revision {
+        if batch.revision < known.min_revision && !mutant!("20221") {
             return;
         }
         let dropped = events.iter().filter(|event| known.drops(event.kind)).count();
         if dropped < events.len() {
             let full = self.streams[known.stream].outstanding >= self.options.outstanding_max;
             if full || (known.prev_kv && !batch.with_prev) {
-                known.min_revision = batch.revision;
+                known.min_revision = batch.revision + i64::from(mutant!("17529"));
                 self.leave_synced(watcher);
                 self.fall_behind(watcher);
                 return;
@@ -544,7 +557,7 @@ impl Hub {
         // Who is behind now gets no answer, as in etcd. Who is synced, but with a hub behind the
         // store, gets it when the hub has caught up: etcd knows no such state.
         let in_sync = |watcher: &Watcher| matches!(watcher.place, Place::Synced(_));
-        if self.living(stream).all(in_sync) {
+        if self.living(stream).all(in_sync) || mutant!("15695") {
             let current = self.reader.current_revision();
             let known = &mut self.streams[stream];
             known.progress_requests = known.progress_requests.saturating_add(1);
@@ -584,6 +597,7 @@ impl Hub {
             return true;
         }
         let told = self.living(stream).all(|watcher| watcher.has_heard(self.revision));
+        let told = told || mutant!("15695");
         if !told || self.revision < asked_for {
             return false;
         }

@@ -123,7 +123,8 @@ impl Unstable {
     }
 
     pub(crate) fn stable_snapshot_to(&mut self, index: u64) {
-        let is_it = |snapshot: &Snapshot| snapshot.metadata.index == index || cfg!(mutant = "R22");
+        let is_it =
+            |snapshot: &Snapshot| snapshot.metadata.index == index || mutant::mutant!("R22");
         if self.snapshot.as_ref().is_some_and(is_it) {
             self.snapshot = None;
             self.snapshot_in_progress = false;

@@ -34,7 +34,7 @@ impl<S: Storage> Raft<S> {
     /// replaced by a snapshot.
     pub(super) fn is_promotable(&self) -> bool {
         let progress = self.trk.progress.get(self.config.id);
-        progress.is_some_and(|progress| !progress.is_learner || cfg!(mutant = "R9-campaign"))
+        progress.is_some_and(|progress| !progress.is_learner || mutant::mutant!("R9-campaign"))
             && !self.log.has_next_or_in_progress_snapshot()
     }
 
@@ -149,7 +149,7 @@ impl<S: Storage> Raft<S> {
             || (self.vote == NONE && self.lead == NONE)
             || (m.msg_type == MessageType::PreVote && m.term > self.term);
         let candidate = EntryId { term: m.log_term, index: m.index };
-        let is_deaf = cfg!(mutant = "R9-vote") && self.is_learner;
+        let is_deaf = mutant::mutant!("R9-vote") && self.is_learner;
         if !can_vote || !self.log.is_up_to_date(candidate) || is_deaf {
             return self.reject_vote(m);
         }

@@ -20,7 +20,7 @@ impl<S: Storage> Raft<S> {
             MessageType::Prop => return self.handle_proposal(m.entries),
             MessageType::ReadIndex => self.handle_read_index(m),
             MessageType::ForgetLeader => {}
-            _ if cfg!(mutant = "R24") && !self.trk.progress.contains(m.from) => {
+            _ if mutant::mutant!("R24") && !self.trk.progress.contains(m.from) => {
                 panic!("no progress of {:x}", m.from)
             }
             // the rest is about the sender's progress
@@ -52,7 +52,7 @@ impl<S: Storage> Raft<S> {
             self.become_follower(self.term, NONE);
         }
         for (member, progress) in self.trk.progress.iter_mut() {
-            progress.recent_active &= member == id || cfg!(mutant = "R21");
+            progress.recent_active &= member == id || mutant::mutant!("R21");
         }
     }
 
@@ -145,7 +145,7 @@ impl<S: Storage> Raft<S> {
         }
         let last = first + entries.len() as u64 - 1;
         self.log.append(entries, first, &mut self.logger);
-        if cfg!(mutant = "R13") {
+        if mutant::mutant!("R13") {
             self.handle_append_ack(self.config.id, last);
         }
         // A leader sends itself no append, but its log counts for the quorum: once it is durable.
@@ -217,7 +217,7 @@ impl<S: Storage> Raft<S> {
         let index = progress.next_index - 1;
         let log_term = match self.log.term(index) {
             Ok(term) => term,
-            Err(_) if cfg!(mutant = "R1") && progress.state == ProgressState::Replicate => 0,
+            Err(_) if mutant::mutant!("R1") && progress.state == ProgressState::Replicate => 0,
             Err(_) => return self.maybe_send_snapshot(to),
         };
         // With a full window only empty appends go out. One of them gets through at last and its answer frees
@@ -373,7 +373,7 @@ impl<S: Storage> Raft<S> {
             // Whichever snapshot it has applied, from whomever: the log here continues it.
             ProgressState::Snapshot
                 if progress.match_index + 1 >= self.log.first_index()
-                    && !(cfg!(mutant = "R17")
+                    && !(mutant::mutant!("R17")
                         && progress.match_index < progress.pending_snapshot) =>
             {
                 log_line!(
@@ -481,7 +481,7 @@ impl<S: Storage> Raft<S> {
     fn handle_transfer_leader(&mut self, to: u64) {
         let (id, term) = (self.config.id, self.term);
         let Some(progress) = self.trk.progress.get(to) else { return };
-        if progress.is_learner && !cfg!(mutant = "R26-learner") {
+        if progress.is_learner && !mutant::mutant!("R26-learner") {
             log_line!(self.logger, Debug, "{id:x} is learner. Ignored transferring leadership");
             return;
         }
@@ -543,7 +543,7 @@ impl<S: Storage> Raft<S> {
         // DIFF(etcd): a single voter waits too. Right after a restart its commit index is the one it had saved,
         // which may be behind what it had acknowledged.
         if !self.has_committed_in_term() {
-            if !cfg!(mutant = "R20") {
+            if !mutant::mutant!("R20") {
                 self.pending_read_index.push(m);
             }
         } else {
@@ -561,7 +561,7 @@ impl<S: Storage> Raft<S> {
     }
 
     fn has_committed_in_term(&self) -> bool {
-        self.log.term_or_zero(self.log.committed) == self.term
+        mutant::mutant!("7331") || self.log.term_or_zero(self.log.committed) == self.term
     }
 
     fn confirm_read(&mut self, m: Message) {
@@ -583,7 +583,7 @@ impl<S: Storage> Raft<S> {
     }
 
     fn answer_read(&mut self, m: Message, index: u64) {
-        let is_lost = cfg!(mutant = "R10") && self.trk.is_singleton();
+        let is_lost = mutant::mutant!("R10") && self.trk.is_singleton();
         if m.from != NONE && m.from != self.config.id && !is_lost {
             return self.send(Message {
                 msg_type: MessageType::ReadIndexResp,
@@ -616,7 +616,7 @@ impl<S: Storage> Raft<S> {
 
     pub(super) fn abort_transfer_unless_voter(&mut self) {
         if !self.trk.config.voters.contains(self.leadership.transferee)
-            && !cfg!(mutant = "R26-removed")
+            && !mutant::mutant!("R26-removed")
         {
             self.leadership.transferee = NONE;
         }

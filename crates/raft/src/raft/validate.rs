@@ -70,7 +70,7 @@ fn validate_append(m: &Message) -> Result<(), &'static str> {
     }
     let (mut index, mut term) = (m.index, m.log_term);
     for entry in &m.entries {
-        if entry.index != index + 1 && !cfg!(mutant = "R5") {
+        if entry.index != index + 1 && !mutant::mutant!("R5") {
             return Err("gap in entries");
         }
         if entry.term < term || entry.term == 0 {

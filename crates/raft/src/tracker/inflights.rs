@@ -63,7 +63,7 @@ impl Inflights {
 
     pub(super) fn reset(&mut self) {
         self.window.clear();
-        if !cfg!(mutant = "R3") {
+        if !mutant::mutant!("R3") {
             self.bytes = 0;
         }
     }

@@ -159,7 +159,7 @@ impl Progress {
             return false;
         }
         let hint = rejected.min(match_hint.saturating_add(1));
-        let least = if cfg!(mutant = "R6") { 1 } else { self.match_index + 1 };
+        let least = if mutant::mutant!("R6") { 1 } else { self.match_index + 1 };
         self.next_index = hint.max(least);
         self.sent_commit = self.sent_commit.min(self.next_index - 1);
         self.msg_app_flow_paused = false;
