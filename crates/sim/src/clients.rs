@@ -19,7 +19,7 @@ use crate::rng::Rng;
 use crate::world::{Action, World};
 
 /// How many kinds of calls there are, for [`Plan::calls`].
-pub const KINDS: usize = 12;
+pub const KINDS: usize = 14;
 
 /// What a call asks for. Keys are numbers; those of leased keys are apart from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ enum Op {
     Delete(u64),
     Swap(u64, Value, Bytes, u64),
     PutTwo(u64, u64, u64),
+    /// Puts, and reads all keys as of a revision.
+    PutAndLook(u64, u64, i64),
+    /// Puts, and then hangs the key on a lease that there is not.
+    Doomed(u64, u64),
     All,
     Grant(i64, i64),
     KeepAlive(i64),
@@ -47,6 +51,8 @@ struct Open {
     begin: u64,
     /// The highest revision that anybody had been told of when the call began.
     floor: i64,
+    /// How long the client waits before the next call.
+    think: u64,
     op: Op,
 }
 
@@ -91,6 +97,10 @@ pub struct Clients {
     think: u64,
     weights: Vec<u64>,
     numbers: u64,
+    /// How many turns clients had.
+    turns: u64,
+    /// The numbers of those at which they called.
+    pub made: Vec<u64>,
     rng: Rng,
 }
 
@@ -116,6 +126,8 @@ impl Clients {
             think: plan.think,
             weights: plan.calls.clone(),
             numbers: 0,
+            turns: 0,
+            made: Vec::new(),
             rng,
         }
     }
@@ -163,21 +175,31 @@ impl Clients {
             6 => Op::All,
             // Few leases that live long tell more than many.
             kind @ 7..=10 => match self.some_lease(now) {
-                None => Op::Grant(self.number() as i64, self.rng.between(1, 5) as i64),
+                None => self.grant(),
                 Some(id) if kind == 8 || (kind == 7 && !self.rng.chance(300_000)) => {
                     Op::KeepAlive(id)
                 }
-                Some(_) if kind == 7 => {
-                    Op::Grant(self.number() as i64, self.rng.between(1, 5) as i64)
-                }
+                Some(_) if kind == 7 => self.grant(),
                 Some(id) if kind == 9 && self.rng.chance(300_000) => Op::Revoke(id),
                 Some(id) => Op::PutLeased(id, self.number()),
             },
             11 if self.rng.chance(200_000) => {
-                Op::Compact((self.floor - self.rng.below(20) as i64).max(1))
+                let back = if self.rng.chance(300_000) { 0 } else { self.rng.below(20) };
+                Op::Compact((self.floor - back as i64).max(1))
             }
+            12 => {
+                let revision = (self.floor - self.rng.below(30) as i64).max(1);
+                Op::PutAndLook(key, self.number(), revision)
+            }
+            13 if self.rng.chance(300_000) => Op::Doomed(key, self.number()),
             _ => Op::Put(key, self.number()),
         }
+    }
+
+    fn grant(&mut self) -> Op {
+        let number = self.number() as i64;
+        let id = if self.rng.chance(300_000) { -number } else { number };
+        Op::Grant(id, self.rng.between(1, 5) as i64)
     }
 
     /// One of the latest leases.
@@ -186,8 +208,9 @@ impl Clients {
             !lease.is_given_up
                 && lease.renewed.iter().max().is_some_and(|at| at + 30 * SECOND > now)
         };
-        let living: Vec<i64> =
+        let mut living: Vec<i64> =
             self.leases.iter().filter(|(_, lease)| lives(lease)).map(|(id, _)| *id).collect();
+        living.sort_unstable_by_key(|id| id.abs());
         let latest = &living[living.len().saturating_sub(4)..];
         (!latest.is_empty()).then(|| *self.rng.pick(latest))
     }
@@ -209,7 +232,9 @@ fn note_unknown(histories: &mut BTreeMap<u64, Vec<Call>>, open: &Open) {
         histories.entry(key).or_default().push(call);
     };
     match &open.op {
-        Op::Put(key, value) => note(*key, Did::Write(Some(*value))),
+        Op::Put(key, value) | Op::PutAndLook(key, value, _) => {
+            note(*key, Did::Write(Some(*value)));
+        }
         Op::Delete(key) => note(*key, Did::Write(None)),
         Op::Swap(key, old, _, new) => note(*key, Did::Swap(*old, Some(*new), None)),
         Op::PutTwo(one, other, value) => {
@@ -228,6 +253,21 @@ impl World {
         if !self.clients.is_working || self.clients.busy.contains(&client) {
             return;
         }
+        let turn = self.clients.turns;
+        self.clients.turns += 1;
+        // A generator for each turn, so that the others stay as they are when one is left out.
+        let rng = self.clients.rng.fork();
+        let before = std::mem::replace(&mut self.clients.rng, rng);
+        if self.mask.has_call(turn) {
+            self.call(client, turn);
+        } else {
+            let think = 5 * MS + self.clients.rng.below(2 * self.clients.think + 1);
+            self.after(think, Action::Client(client));
+        }
+        self.clients.rng = before;
+    }
+
+    fn call(&mut self, client: usize, turn: u64) {
         let mut op = self.clients.draw(self.now);
         let mut running = self.running();
         if let Some(healed) = self.clients.healed
@@ -253,8 +293,11 @@ impl World {
         let id = (member << 48) | self.clients.number();
         let floor = self.clients.floor;
         let life = self.sites[site].life;
-        let open = Open { client, site, life, begin: self.now, floor, op: op.clone() };
-        self.trace.say(self.now, || format!("c{client} asks m{site}: {op:?} ({id:x})"));
+        let think = self.clients.rng.below(2 * self.clients.think + 1);
+        let open = Open { client, site, life, begin: self.now, floor, think, op: op.clone() };
+        self.clients.made.push(turn);
+        self.trace
+            .say(self.now, || format!("c{client} asks m{site}: {op:?} ({id:x}, call {turn})"));
         self.clients.open.insert(id, open);
         self.clients.busy.insert(client);
         self.trace.add(self.now, &[5, client as u64, site as u64, id]);
@@ -313,9 +356,31 @@ impl World {
                 let puts = keys.into_iter().map(|key| {
                     pb::request_op::Request::RequestPut(put(key_of(key), value.clone(), 0))
                 });
-                let success = puts.map(|put| pb::RequestOp { request: Some(put) }).collect();
-                let request = pb::TxnRequest { success, ..pb::TxnRequest::default() };
-                encoded(OpRef::Txn(&Message::encode_to_vec(&request)))
+                encoded(OpRef::Txn(&Message::encode_to_vec(&txn_of(puts))))
+            }
+            Op::PutAndLook(key, value, revision) => {
+                let range = pb::RangeRequest {
+                    key: b"k".to_vec().into(),
+                    range_end: b"l".to_vec().into(),
+                    revision: *revision,
+                    ..pb::RangeRequest::default()
+                };
+                let ops = [
+                    pb::request_op::Request::RequestPut(put(
+                        key_of(*key),
+                        clients.value(*value),
+                        0,
+                    )),
+                    pb::request_op::Request::RequestRange(range),
+                ];
+                encoded(OpRef::Txn(&Message::encode_to_vec(&txn_of(ops))))
+            }
+            Op::Doomed(key, value) => {
+                let value = clients.value(*value);
+                let ops = [(key_of(*key), 0), (b"l0".to_vec(), i64::MAX)].map(|(key, lease)| {
+                    pb::request_op::Request::RequestPut(put(key, value.clone(), lease))
+                });
+                encoded(OpRef::Txn(&Message::encode_to_vec(&txn_of(ops))))
             }
             Op::Swap(key, old, bytes, new) => {
                 let value = clients.value(*new);
@@ -370,8 +435,7 @@ impl World {
 
     fn next_turn(&mut self, open: &Open) {
         self.clients.busy.remove(&open.client);
-        let think = self.clients.rng.below(2 * self.clients.think + 1);
-        self.after(think, Action::Client(open.client));
+        self.after(open.think, Action::Client(open.client));
     }
 
     /// Nobody has answered.
@@ -441,6 +505,14 @@ impl World {
                 for key in BTreeSet::from([*one, *other]) {
                     self.expect_stored(&key_of(key), *value, outcome.revision);
                     self.note(open, key, Did::Write(Some(*value)));
+                }
+            }
+            (Op::PutAndLook(key, value, revision), Outcome::Txn(outcome)) => {
+                self.expect_order(open, outcome.revision, true);
+                self.expect_stored(&key_of(*key), *value, outcome.revision);
+                self.note(open, *key, Did::Write(Some(*value)));
+                if let Some(OpOutcome::Range(range)) = outcome.responses.get(1) {
+                    self.expect_rows(b"k", b"l", &range.kvs, *revision);
                 }
             }
             (Op::Swap(key, old, _, new), Outcome::Txn(outcome)) => {
@@ -566,6 +638,9 @@ impl World {
         self.trace.say(self.now, || format!("c{} hears of {id:x}: {answer:?}", open.client));
         if let (Op::KeepAlive(id), Answer::Renewed { ttl: Some(_), .. }) = (&open.op, answer) {
             self.clients.answered += 1;
+            if self.observer.revoked.get(id).is_some_and(|revoked| revoked.at < open.begin) {
+                self.observer.violation(format!("lease {id} was renewed after it was revoked"));
+            }
             let lease = self.clients.leases.get_mut(id).expect("renewals are of known leases");
             lease.renewed.push(open.begin);
         } else {
@@ -573,6 +648,12 @@ impl World {
         }
         self.next_turn(&open);
     }
+}
+
+/// A transaction that does this in any case.
+fn txn_of(ops: impl IntoIterator<Item = pb::request_op::Request>) -> pb::TxnRequest {
+    let success = ops.into_iter().map(|op| pb::RequestOp { request: Some(op) }).collect();
+    pb::TxnRequest { success, ..pb::TxnRequest::default() }
 }
 
 /// If the key holds `old` (`None`: does not exist), put `new`, else get it.

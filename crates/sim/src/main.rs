@@ -2,151 +2,121 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "reports for people to read")]
 
-use std::collections::BTreeMap;
+mod options;
+mod summary;
+
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use sim::coverage;
+use options::Options;
 use sim::run::{self, Report};
+use sim::shrink;
+use summary::Summary;
 
-const USAGE: &str = "usage: sim [--seed S] [--seeds N] [--first-seed F] [--minutes M] [--story]
-  --seed S         run one seed, and print its checksum
-  --seeds N        run N seeds (100), from the first on
-  --first-seed F   begin there (1)
-  --minutes M      begin no further seed after that time
-  --story          with --seed: tell what happens";
-
-#[derive(Debug)]
-struct Options {
-    first: u64,
-    seeds: u64,
-    limit: Option<Duration>,
-    tell: bool,
-}
+/// How often the progress line is written.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let options = match parse(&arguments) {
+    let options = match options::parse(&arguments) {
         Ok(options) => options,
         Err(why) => {
-            eprintln!("{why}\n{USAGE}");
+            eprintln!("{why}\n{}", options::USAGE);
             return ExitCode::FAILURE;
         }
     };
     // A panic of a member is a finding, which the report tells.
     std::panic::set_hook(Box::new(|_| {}));
-    if run_all(&options) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let is_good = if options.shrinks { shrink(&options) } else { run_all(&options) };
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn parse(arguments: &[String]) -> Result<Options, String> {
-    let mut options = Options { first: 1, seeds: 100, limit: None, tell: false };
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        let mut number = || -> Result<u64, String> {
-            let value = words.next().ok_or(format!("{word} needs a number"))?;
-            value.parse().map_err(|_| format!("{value} is no number"))
-        };
-        match word.as_str() {
-            "--seed" => (options.first, options.seeds) = (number()?, 1),
-            "--seeds" => options.seeds = number()?,
-            "--first-seed" => options.first = number()?,
-            "--minutes" => {
-                options.limit = Some(Duration::from_secs(number()? * 60));
-                options.seeds = u64::MAX / 2;
-            }
-            "--story" => options.tell = true,
-            _ => return Err(format!("unknown option {word}")),
-        }
+/// Tells the smallest run of the seed that fails; true if there is one.
+fn shrink(options: &Options) -> bool {
+    let seed = options.first;
+    let Some(shrunk) = shrink::shrink(seed, &options.run) else {
+        println!("seed {seed} does not fail");
+        return false;
+    };
+    let report = &shrunk.report;
+    report.violations.iter().for_each(|violation| println!("seed {seed}: {violation}"));
+    let (faults, calls) = (report.faults_struck.len(), report.calls_made.len());
+    println!("{faults} faults and {calls} calls are left after {} runs", shrunk.runs);
+    println!("{}", repeat(options, seed, &shrunk.options));
+    true
+}
+
+/// The line that repeats a run.
+fn repeat(options: &Options, seed: u64, run: &run::Options) -> String {
+    let mut line = format!("repeat with: cargo xtask sim --seed {seed}");
+    if let Some(faults) = &run.mask.faults {
+        line.push_str(&format!(" --faults {faults}"));
     }
-    Ok(options)
+    if let Some(calls) = &run.mask.calls {
+        line.push_str(&format!(" --calls {calls}"));
+    }
+    if !run.has_rest {
+        line.push_str(" --no-rest");
+    }
+    if let Some(mutant) = &options.mutant {
+        line.push_str(&format!(" --mutant {mutant}"));
+    }
+    line
 }
 
-/// What all runs came to.
-#[derive(Debug, Default)]
-struct Summary {
-    passed: u64,
-    failed: u64,
-    nanoseconds: u128,
-    steps: u64,
-    answered: u64,
-    unknown: u64,
-    refused: u64,
-    events: u64,
-    states: u64,
-    too_hard: u64,
-    counts: BTreeMap<&'static str, u64>,
-}
-
+/// Runs the seeds, each on one thread from its begin to its end.
 fn run_all(options: &Options) -> bool {
     let begin = Instant::now();
-    let mut told = begin;
+    let next = AtomicU64::new(0);
+    let is_over = AtomicBool::new(false);
+    let (send, receive) = mpsc::channel();
     let mut summary = Summary::default();
-    for seed in options.first..options.first.saturating_add(options.seeds) {
-        if options.limit.is_some_and(|limit| begin.elapsed() >= limit) {
-            break;
+    thread::scope(|scope| {
+        for _ in 0..options.threads {
+            let (send, next, is_over) = (send.clone(), &next, &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed)
+                    && options.limit.is_none_or(|limit| begin.elapsed() < limit)
+                    && let number = next.fetch_add(1, Ordering::Relaxed)
+                    && number < options.seeds
+                    && let report = run::run(options.first + number, &options.run)
+                    && send.send(report).is_ok()
+                {}
+            });
         }
-        let report = run::run(seed, options.tell);
-        report.story.iter().for_each(|line| println!("{line}"));
-        for violation in &report.violations {
-            println!("seed {seed}: {violation}");
+        drop(send);
+        let mut told = begin;
+        for report in receive {
+            tell(options, &report);
+            summary.add(&report);
+            if options.stops && summary.failed > 0 {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            if told.elapsed() > TELL_INTERVAL {
+                told = Instant::now();
+                let (passed, failed) = (summary.passed, summary.failed);
+                eprintln!("{passed} passed, {failed} failed, seed {}", report.seed);
+            }
         }
-        if !report.violations.is_empty() {
-            println!("repeat with: cargo xtask sim --seed {seed}");
-        }
-        if options.seeds == 1 {
-            println!("seed {seed}: trace {:016x} of {} steps", report.trace, report.steps);
-        }
-        summary.add(&report);
-        if told.elapsed() > Duration::from_secs(5) {
-            told = Instant::now();
-            let (passed, failed) = (summary.passed, summary.failed);
-            eprintln!("{passed} passed, {failed} failed, seed {seed}");
-        }
-    }
-    if summary.passed + summary.failed >= coverage::SEEDS_MANY {
-        for name in coverage::missing(&summary.counts) {
-            println!("never happened: {name}");
-            summary.failed += 1;
-        }
-    }
+    });
+    summary.expect_all_kinds();
     summary.print(begin.elapsed());
     summary.failed == 0
 }
 
-impl Summary {
-    fn add(&mut self, report: &Report) {
-        let is_good = report.violations.is_empty();
-        self.passed += u64::from(is_good);
-        self.failed += u64::from(!is_good);
-        self.nanoseconds += u128::from(report.time);
-        self.steps += report.steps;
-        self.answered += report.answered;
-        self.unknown += report.unknown;
-        self.refused += report.failed;
-        self.events += report.events;
-        self.states += report.states;
-        self.too_hard += report.too_hard;
-        for (name, count) in &report.counts {
-            *self.counts.entry(name).or_default() += count;
-        }
+fn tell(options: &Options, report: &Report) {
+    let seed = report.seed;
+    report.story.iter().for_each(|line| println!("{line}"));
+    for violation in &report.violations {
+        println!("seed {seed}: {violation}");
     }
-
-    fn print(&self, took: Duration) {
-        for (name, count) in &self.counts {
-            println!("{count:10} {name}");
-        }
-        let seeds = (self.passed + self.failed) as f64;
-        println!("{:10.2} simulated hours", self.nanoseconds as f64 / 3.6e12);
-        println!("{:10} steps", self.steps);
-        println!("{:10} operations checked", self.answered);
-        println!(
-            "{:10} operations of unknown outcome, {} without effect",
-            self.unknown, self.refused
-        );
-        println!("{:10} watch events checked", self.events);
-        println!("{:10} states compared", self.states);
-        println!("{:10} histories too hard to judge", self.too_hard);
-        println!("{:10.2} seeds a second", seeds / took.as_secs_f64().max(1e-9));
-        println!("{} passed, {} failed", self.passed, self.failed);
+    if !report.violations.is_empty() {
+        println!("{}", repeat(options, seed, &options.run));
+    }
+    if options.traces {
+        println!("seed {seed}: trace {:016x} of {} steps", report.trace, report.steps);
     }
 }

@@ -7,6 +7,7 @@ use replica::Event;
 
 use crate::membership::Change;
 use crate::plan::{MS, SECOND};
+use crate::process::STAGES;
 use crate::world::{Action, World};
 
 /// What can go wrong.
@@ -16,10 +17,14 @@ pub enum Fault {
     Crash,
     /// The process is killed.
     Kill,
+    /// The power fails between two operations of the disk.
+    CrashWithin,
     /// The power fails everywhere at once.
     CrashAll,
     /// The process stands still for a while.
     Pause,
+    /// One of the process's threads stands still for a while.
+    Stall,
     /// The members fall into two parts.
     Split,
     /// One member is cut off.
@@ -58,8 +63,10 @@ pub enum Fault {
 pub const KINDS: &[(Fault, &str)] = &[
     (Fault::Crash, "power failure"),
     (Fault::Kill, "killed process"),
+    (Fault::CrashWithin, "power failure within an operation"),
     (Fault::CrashAll, "power failure everywhere"),
     (Fault::Pause, "paused process"),
+    (Fault::Stall, "stalled thread"),
     (Fault::Split, "partition"),
     (Fault::Isolate, "isolated member"),
     (Fault::IsolateLeader, "isolated leader"),
@@ -99,13 +106,28 @@ impl World {
         if !self.is_hostile {
             return;
         }
-        let pause =
-            self.rng.between(self.plan.weights.interval / 10, self.plan.weights.interval * 2);
+        let interval = self.plan.weights.interval;
+        let pause = self.fault_rng.between(interval / 10, interval * 2);
         self.after(pause, Action::Fault);
+        let number = self.faults_drawn;
+        self.faults_drawn += 1;
+        // A generator for each fault, so that the others stay as they are when one is left out.
+        let rng = self.fault_rng.fork();
+        if self.mask.has_fault(number) {
+            let before = std::mem::replace(&mut self.rng, rng);
+            if self.draw_fault() {
+                self.faults_struck.push(number);
+            }
+            self.rng = before;
+        }
+    }
+
+    /// Whether it struck.
+    fn draw_fault(&mut self) -> bool {
         let weights = &self.plan.weights.kinds;
         let total: u64 = weights.iter().sum();
         if total == 0 {
-            return;
+            return false;
         }
         let mut at = self.rng.below(total);
         let hit = weights.iter().position(|weight| {
@@ -116,11 +138,14 @@ impl World {
         let (fault, name) = KINDS[hit.unwrap_or(0)];
         let site = self.rng.below(self.sites.len() as u64) as usize;
         let site = if self.rng.chance(300_000) { self.leader().unwrap_or(site) } else { site };
-        if self.strike(fault, site) {
+        let strikes = self.strike(fault, site);
+        if strikes {
             self.count_fault(name);
-            self.trace.say(self.now, || format!("fault: {name} (m{site})"));
+            let number = self.faults_drawn - 1;
+            self.trace.say(self.now, || format!("fault {number}: {name} (m{site})"));
             self.trace.add(self.now, &[6, hit.unwrap_or(0) as u64, site as u64]);
         }
+        strikes
     }
 
     /// Whether there was anything to strike.
@@ -128,6 +153,14 @@ impl World {
         let runs = self.sites[site].process.is_some();
         match fault {
             Fault::Crash | Fault::Kill if runs => self.end_and_restart(site, fault == Fault::Crash),
+            Fault::CrashWithin => {
+                let most = *self.rng.pick(&[2, 2, 8, 40]);
+                let after = self.rng.below(most);
+                let fault = env::Fault { after, error: ErrorKind::Other };
+                self.sites[site].disk.set_fault(Some(fault));
+                self.sites[site].is_doomed = true;
+                self.until_relief(Relief::Disk(site));
+            }
             Fault::CrashAll => {
                 for site in self.running() {
                     self.end_and_restart(site, true);
@@ -136,6 +169,12 @@ impl World {
             Fault::Pause if runs => {
                 let time = *self.rng.pick(&[50 * MS, 500 * MS, 3 * SECOND, 10 * SECOND]);
                 self.sites[site].paused_until = self.now + self.rng.between(time / 2, time);
+            }
+            Fault::Stall if runs => {
+                let stage = *self.rng.pick(&STAGES);
+                let time = *self.rng.pick(&[20 * MS, 500 * MS, 3 * SECOND, 10 * SECOND]);
+                let until = self.now + self.rng.between(time / 2, time);
+                self.sites[site].stalled = Some((stage, until));
             }
             Fault::Split | Fault::Isolate | Fault::OneWay if self.sites.len() > 1 => {
                 self.cut(fault, site);
@@ -268,8 +307,10 @@ impl World {
 
     fn mend_disk(&mut self, site: usize) {
         let place = &mut self.sites[site];
+        place.disk.set_fault(None);
         place.disk.set_failing(None);
         place.disk.set_capacity(None);
+        place.is_doomed = false;
         place.slow = 1;
     }
 
@@ -285,6 +326,7 @@ impl World {
         for site in 0..self.sites.len() {
             self.mend_disk(site);
             self.sites[site].paused_until = self.now;
+            self.sites[site].stalled = None;
             let delay = self.rng.below(500 * MS);
             self.after(delay, Action::Boot(site));
         }

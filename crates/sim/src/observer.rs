@@ -44,9 +44,11 @@ pub struct Observer {
     /// The changes of each revision.
     revisions: BTreeMap<i64, Vec<Change>>,
     /// Per key: revision and value, `None` for deleted.
-    keys: BTreeMap<Bytes, Vec<(i64, Option<Bytes>)>>,
+    keys: BTreeMap<Bytes, BTreeMap<i64, Option<Bytes>>>,
     /// The highest index that some member has applied.
     applied: u64,
+    /// Members that were removed, and the first index at which that was seen.
+    removed: BTreeMap<u64, u64>,
     /// Leases that were revoked, by id.
     pub revoked: BTreeMap<i64, Revoked>,
     /// Whether states are compared at every entry.
@@ -179,6 +181,7 @@ impl Observer {
         }
         let index = applier.applied_index();
         self.applied = self.applied.max(index);
+        self.expect_removed(applier);
         if self.is_checked(index) {
             let sum = state_checksums(applier);
             let known = self.states.entry(index).or_insert_with(|| sum.clone());
@@ -191,6 +194,21 @@ impl Observer {
                     "{id:x} has another state than others at index {index}, in {differ:?} of store, compact revision, revision, leases, members, removed, cluster, alarms, configuration"
                 ));
             }
+        }
+    }
+
+    /// Who was removed stays removed.
+    fn expect_removed(&mut self, applier: &Applier) {
+        let (cluster, index) = (applier.cluster(), applier.applied_index());
+        for id in cluster.removed() {
+            self.removed.entry(id).or_insert(index);
+        }
+        let forgotten =
+            self.removed.iter().find(|(id, at)| **at <= index && !cluster.is_removed(**id));
+        if let Some((id, at)) = forgotten {
+            let member = cluster.local_id();
+            self.violations
+                .push(format!("{member:x} has forgotten that {id:x} was removed at {at}"));
         }
     }
 
@@ -221,7 +239,7 @@ impl Observer {
                         let key = Bytes::copy_from_slice(row.key);
                         let value =
                             (*kind == EventKind::Put).then(|| Bytes::copy_from_slice(row.value));
-                        self.keys.entry(key).or_default().push((batch.revision, value));
+                        self.keys.entry(key).or_default().insert(batch.revision, value);
                     }
                     self.revisions.insert(batch.revision, changes);
                 }
@@ -239,9 +257,8 @@ impl Observer {
     /// no member was seen to set it.
     pub fn value_at(&self, key: &[u8], revision: i64) -> Option<(&Bytes, i64)> {
         let history = self.keys.get(key)?;
-        // Members report in any order, each its own part.
-        let newest = history.iter().filter(|(at, _)| *at <= revision).max_by_key(|(at, _)| *at)?;
-        newest.1.as_ref().map(|value| (value, newest.0))
+        let (at, value) = history.range(..=revision).next_back()?;
+        value.as_ref().map(|value| (value, *at))
     }
 
     /// The highest revision seen.

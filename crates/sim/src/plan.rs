@@ -51,6 +51,10 @@ pub struct Plan {
     pub faults_for: u64,
     /// Their kinds.
     pub weights: Weights,
+    /// How long clients go on when all serve again, in nanoseconds.
+    pub work_for: u64,
+    /// How long nothing happens in the end, in nanoseconds.
+    pub rest_for: u64,
     /// The network.
     pub net: Net,
     /// How much a stage may lag behind: its usual delay times up to this.
@@ -81,15 +85,17 @@ impl Plan {
         let often = |rng: &mut Rng| *rng.pick(&[0, 0, 1_000, 20_000, 100_000]);
         Self {
             members,
-            clients: rng.between(1, 6) as usize,
+            clients: rng.between(1, 8) as usize,
             watchers: rng.below(5) as usize,
             keys: *rng.pick(&[1, 2, 4, 8, 30]),
-            think: *rng.pick(&[2 * MS, 10 * MS, 50 * MS]),
-            faults_for: if calm { 10 * SECOND } else { rng.between(10, 40) * SECOND },
+            think: *rng.pick(&[5 * MS, 20 * MS, 50 * MS]),
+            faults_for: if calm { 10 * SECOND } else { rng.between(10, 60) * SECOND },
             weights: Weights {
                 kinds: weights,
                 interval: *rng.pick(&[300 * MS, SECOND, 3 * SECOND]),
             },
+            work_for: *rng.pick(&[0, 5, 20]) * SECOND,
+            rest_for: rng.between(600, 1900) * SECOND,
             net: Net {
                 loss: often(rng),
                 duplication: often(rng),
@@ -99,7 +105,7 @@ impl Plan {
             },
             lag: *rng.pick(&[1, 1, 10, 100]),
             drift: *rng.pick(&[0, 0, 1_000, 20_000]),
-            value_bytes: *rng.pick(&[0, 0, 200, 4_000]),
+            value_bytes: *rng.pick(&[0, 0, 200, 1_000, 4_000]),
             calls,
             settings: Settings {
                 election_ticks: *rng.pick(&[10, 10, 5]),
@@ -113,6 +119,7 @@ impl Plan {
                 compaction_batch_limit: *rng.pick(&[1, 10, 1000]),
                 keep_files: rng.between(1, 5) as usize,
                 lease_checkpoint: rng.chance(300_000),
+                watch_outstanding: *rng.pick(&[2, 10, 1024]),
             },
         }
     }

@@ -76,6 +76,8 @@ pub struct Settings {
     pub keep_files: usize,
     /// Whether the remaining time of leases is replicated.
     pub lease_checkpoint: bool,
+    /// Responses that a stream may have on their way.
+    pub watch_outstanding: u32,
 }
 
 /// Something for the world outside.
@@ -334,7 +336,7 @@ impl Process {
         self.applier.tick(now, &mut output);
         self.dispatch(output, out, observer)?;
         let busy = self.applier.is_busy();
-        Ok(Duration::from_millis(if busy { 10 } else { 50 }))
+        Ok(Duration::from_millis(if busy { 10 } else { 100 }))
     }
 
     /// The hub looks at its timers.
@@ -642,6 +644,10 @@ fn apply_options(identity: &Identity, settings: &Settings, seed: u64) -> apply::
         },
         cluster_version: cluster::Version::new(3, 7, 0),
         first_request_id: ((id & 0xffff) << 48) | (SERVER_CORE << 44) | (seed & 0xfff_ffff_0000),
-        watch: mvcc::watch::Options { seed, ..mvcc::watch::Options::default() },
+        watch: mvcc::watch::Options {
+            seed,
+            outstanding_max: settings.watch_outstanding,
+            ..mvcc::watch::Options::default()
+        },
     }
 }

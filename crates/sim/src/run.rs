@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use api::key_value::KeyValueRef;
+use backend::Bucket;
+use mvcc::RangeArgs;
+
 use crate::check::linear;
+use crate::mask::Mask;
 use crate::plan::{Plan, SECOND};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -41,24 +46,47 @@ pub struct Report {
     pub too_hard: u64,
     /// How often what happened, faults and other things worth knowing.
     pub counts: BTreeMap<&'static str, u64>,
+    /// The numbers of the faults that struck.
+    pub faults_struck: Vec<u64>,
+    /// The numbers of the turns at which clients called.
+    pub calls_made: Vec<u64>,
     /// What happened, in words, if that was asked for.
     pub story: Vec<String>,
 }
 
-/// Runs a seed. `tell`: keep the story.
+/// How to run a seed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Keep the story.
+    pub tell: bool,
+    /// What takes place.
+    pub mask: Mask,
+    /// Whether the members rest for a long while in the end.
+    pub has_rest: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tell: false, mask: Mask::default(), has_rest: true }
+    }
+}
+
+/// Runs a seed.
 #[must_use]
-pub fn run(seed: u64, tell: bool) -> Report {
+pub fn run(seed: u64, options: &Options) -> Report {
     let mut rng = Rng::new(seed);
     let plan = Plan::draw(&mut rng);
-    run_plan(seed, plan, rng, tell)
+    run_plan(seed, plan, rng, options)
 }
 
 /// Runs a plan.
 #[must_use]
-pub fn run_plan(seed: u64, plan: Plan, rng: Rng, tell: bool) -> Report {
-    let mut trace = if tell { Trace::telling() } else { Trace::default() };
+pub fn run_plan(seed: u64, plan: Plan, rng: Rng, options: &Options) -> Report {
+    let mut trace = if options.tell { Trace::telling() } else { Trace::default() };
     trace.say(0, || format!("{plan:#?}"));
     let mut world = World::new(plan, rng, trace);
+    world.mask = options.mask.clone();
+    world.has_rest = options.has_rest;
     let mut too_hard = 0;
     // A broken invariant of the members is a finding like any other.
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -103,6 +131,8 @@ fn report(seed: u64, mut world: World, too_hard: u64) -> Report {
         states: world.observer.states_compared,
         too_hard,
         counts,
+        faults_struck: world.faults_struck,
+        calls_made: world.clients.made,
         story: world.trace.story(),
     }
 }
@@ -123,12 +153,62 @@ impl World {
                             || world.clients.served.get(site).is_some_and(|at| *at > healed))
                 })
         });
+        self.run_until(self.now + self.plan.work_for);
         self.clients.is_working = false;
         let stopped = self.now;
         self.step_until(stopped + QUIET_WITHIN, "agree", |world| {
             world.now > stopped + SECOND && world.is_quiet()
         });
+        if self.has_rest {
+            self.rest();
+        }
         self.check_leases();
+        if self.observer.violations.is_empty() {
+            self.check_members();
+        }
+    }
+
+    /// Every member's raft and its list of members agree, and no key has outlived its lease.
+    fn check_members(&mut self) {
+        let mut wrong = Vec::new();
+        for site in self.members() {
+            let Some(process) = &self.sites[site].process else { continue };
+            let listed = process.applier.cluster().conf_state();
+            let (voters, learners) = process.replica.configuration();
+            if (&listed.voters, &listed.learners) != (&voters, &learners) {
+                wrong.push(format!(
+                    "m{site} lists {listed:x?}, but votes {voters:x?} {learners:x?}"
+                ));
+            }
+            let rows = process.applier.backend().reader();
+            let args = RangeArgs { key: b"a", range_end: b"\0", ..RangeArgs::default() };
+            let read = process.reader.range(&args, |row| {
+                let Ok(row) = KeyValueRef::decode(row) else { return };
+                let lease = rows.get(Bucket::Lease, &row.lease.to_be_bytes());
+                if row.lease != 0 && lease.is_ok_and(|lease| lease.is_none()) {
+                    let key = String::from_utf8_lossy(row.key);
+                    wrong.push(format!("m{site} has {key} of lease {}, which is gone", row.lease));
+                }
+            });
+            read.expect("the newest revision can be read");
+        }
+        self.observer.violations.append(&mut wrong);
+    }
+
+    /// Nothing is asked of the members for a long while: they keep their leader and their state.
+    fn rest(&mut self) {
+        let terms = |world: &Self| -> Vec<(u64, u64)> {
+            let processes = world.sites.iter().filter_map(|site| site.process.as_ref());
+            processes.map(|process| process.role).collect()
+        };
+        self.is_resting = true;
+        let before = terms(self);
+        self.run_until(self.now + self.plan.rest_for);
+        if self.observer.violations.is_empty() && (terms(self) != before || !self.is_quiet()) {
+            let state = self.describe();
+            self.observer.violation(format!("the members do not rest: {before:x?}, then {state}"));
+        }
+        self.is_resting = false;
     }
 
     /// Goes on until something is so, which must be before `end`.

@@ -106,7 +106,8 @@ fn key_of(kv: &[u8]) -> &[u8] {
 impl World {
     /// A watcher sees to its stream.
     pub fn watcher_turn(&mut self, number: usize) {
-        let pause = self.watchers.rng.between(10 * MS, 300 * MS);
+        let longest = if self.is_resting { 10_000 * MS } else { 300 * MS };
+        let pause = self.watchers.rng.between(10 * MS, longest);
         self.after(pause, Action::Watcher(number));
         match self.watchers.list[number].stream {
             None => self.open_stream(number),

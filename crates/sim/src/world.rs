@@ -10,6 +10,7 @@ use raft::{Message, Peer, SnapshotStatus};
 use replica::Event;
 
 use crate::clients::Clients;
+use crate::mask::Mask;
 use crate::net::Network;
 use crate::observer::Observer;
 use crate::plan::{MS, Plan, SECOND};
@@ -76,6 +77,10 @@ pub struct Site {
     pub life: u64,
     /// Nothing happens here before this time.
     pub paused_until: u64,
+    /// One of the process's stages does nothing before a time.
+    pub stalled: Option<(Stage, u64)>,
+    /// When its disk fails, its power does.
+    pub is_doomed: bool,
     /// How fast its clock runs, in a million.
     pub rate: u64,
     /// Stages are this many times slower.
@@ -114,8 +119,20 @@ pub struct World {
     pub trace: Trace,
     /// How often which fault struck.
     pub faults: BTreeMap<&'static str, u64>,
+    /// The numbers of the faults that struck.
+    pub faults_struck: Vec<u64>,
+    /// How many faults were drawn.
+    pub faults_drawn: u64,
+    /// What of the plan takes place.
+    pub mask: Mask,
+    /// Whether the members rest in the end.
+    pub has_rest: bool,
+    /// Whether they do now.
+    pub is_resting: bool,
     /// Whether faults go on.
     pub is_hostile: bool,
+    /// Chance, for faults: a generator for each.
+    pub fault_rng: Rng,
     queue: BTreeMap<(u64, u64), Action>,
     count: u64,
 }
@@ -153,7 +170,13 @@ impl World {
             sites,
             trace,
             faults: BTreeMap::new(),
+            faults_struck: Vec::new(),
+            faults_drawn: 0,
+            mask: Mask::default(),
+            has_rest: true,
+            is_resting: false,
             is_hostile: true,
+            fault_rng: rng.fork(),
             queue: BTreeMap::new(),
             count: 0,
             rng,
@@ -238,6 +261,13 @@ impl World {
             .then(|| site.paused_until.saturating_sub(self.now))
     }
 
+    /// As [`World::wait_of`], for one of its stages.
+    fn wait_of_stage(&self, site: usize, life: u64, stage: Stage) -> Option<u64> {
+        let wait = self.wait_of(site, life)?;
+        let stalled = self.sites[site].stalled.filter(|(other, _)| *other == stage);
+        Some(stalled.map_or(wait, |(_, until)| wait.max(until.saturating_sub(self.now))))
+    }
+
     /// The member's own clock.
     fn clock(&self, site: usize) -> Duration {
         let rate = u128::from(self.sites[site].rate);
@@ -251,7 +281,7 @@ impl World {
     }
 
     fn run_stage(&mut self, site: usize, life: u64, stage: Stage) {
-        let Some(wait) = self.wait_of(site, life) else { return };
+        let Some(wait) = self.wait_of_stage(site, life, stage) else { return };
         if wait > 0 {
             return self.after(wait, Action::Run(site, life, stage));
         }
@@ -266,7 +296,13 @@ impl World {
     }
 
     fn timer(&mut self, site: usize, life: u64, timer: Timer) {
-        let Some(wait) = self.wait_of(site, life) else { return };
+        let stage = match timer {
+            Timer::Tick => Stage::Consensus,
+            Timer::Apply => Stage::Apply,
+            Timer::Watch => Stage::Watch,
+            Timer::Purge => Stage::Disk,
+        };
+        let Some(wait) = self.wait_of_stage(site, life, stage) else { return };
         if wait > 0 {
             return self.after(wait, Action::Timer(site, life, timer));
         }
@@ -281,7 +317,7 @@ impl World {
             Timer::Apply => process.apply_tick(now, &mut out, &mut self.observer),
             Timer::Watch => {
                 process.watch_tick(now, &mut out);
-                Ok(Duration::from_millis(100))
+                Ok(Duration::from_millis(if self.is_resting { 1000 } else { 100 }))
             }
             Timer::Purge => process.purge().map(|()| Duration::from_secs(3)),
         };
@@ -428,10 +464,11 @@ impl World {
     fn died(&mut self, site: usize, death: &Death) {
         self.trace.say(self.now, || format!("m{site} ends: {death:?}"));
         // Whoever ends at a failed sync leaves much that is not on disk.
-        if matches!(death, Death::Disk(_)) && self.rng.chance(500_000) {
-            self.crash(site);
-        } else {
-            self.kill(site);
+        let is_crash = matches!(death, Death::Disk(_))
+            && (self.sites[site].is_doomed || self.rng.chance(500_000));
+        match is_crash {
+            true => self.crash(site),
+            false => self.kill(site),
         }
         match death {
             Death::Disk(_) => {
@@ -450,17 +487,23 @@ impl World {
         place.scheduled.clear();
         place.life += 1;
         place.paused_until = 0;
+        place.stalled = None;
         self.watchers.lost(site);
     }
 
     /// Ends a process and the power with it.
     pub fn crash(&mut self, site: usize) {
         self.kill(site);
-        let survival = *self.rng.pick(&[Survival::Nothing, Survival::All, Survival::Some]);
+        // Within an operation there is more that may be lost in part.
+        let ways =
+            [Survival::Nothing, Survival::All, Survival::Some, Survival::Some, Survival::Some];
+        let ways = if self.sites[site].is_doomed { &ways[..] } else { &ways[..3] };
+        let survival = *self.rng.pick(ways);
         let mut rng = self.rng.fork();
         let disk = self.sites[site].disk.crashed_with(survival, |bound| rng.below(bound));
         self.count_losses(disk.losses());
         self.sites[site].disk = disk;
+        self.sites[site].is_doomed = false;
     }
 
     fn boot(&mut self, site: usize) {
@@ -469,6 +512,8 @@ impl World {
             return;
         }
         if !self.is_hostile || place.failed_boots > 3 {
+            place.disk.set_fault(None);
+            place.is_doomed = false;
             place.disk.set_failing(None);
             place.disk.set_capacity(None);
         }
@@ -501,6 +546,9 @@ impl World {
                 }
                 if place.failed_boots > 10 {
                     self.observer.violation(format!("m{site} can't start: {death:?}"));
+                }
+                if self.sites[site].is_doomed {
+                    self.crash(site);
                 }
                 let delay = self.rng.between(100 * MS, SECOND);
                 self.after(delay, Action::Boot(site));
@@ -536,6 +584,8 @@ impl Site {
             process: None,
             life: 0,
             paused_until: 0,
+            stalled: None,
+            is_doomed: false,
             rate: 1_000_000,
             slow: 1,
             is_gone: false,

@@ -5,11 +5,16 @@ use std::process::Command;
 
 use sim::run;
 
+/// A rest takes long without optimization.
+fn options() -> run::Options {
+    run::Options { has_rest: false, ..run::Options::default() }
+}
+
 #[test]
 fn some_seeds_have_no_violation() {
     let mut operations = 0;
     for seed in [1, 2, 4, 5, 6, 8, 9, 10, 11, 12] {
-        let report = run::run(seed, false);
+        let report = run::run(seed, &options());
         assert!(report.violations.is_empty(), "seed {seed}: {:?}", report.violations);
         operations += report.answered;
     }
@@ -18,7 +23,10 @@ fn some_seeds_have_no_violation() {
 
 fn trace_of(seed: u64) -> String {
     let sim = env!("CARGO_BIN_EXE_sim");
-    let output = Command::new(sim).args(["--seed", &seed.to_string()]).output().expect("it runs");
+    let output = Command::new(sim)
+        .args(["--no-rest", "--seed", &seed.to_string()])
+        .output()
+        .expect("it runs");
     let text = String::from_utf8(output.stdout).expect("it writes text");
     let line = text.lines().find(|line| line.contains("trace")).expect("it tells its trace");
     line.to_owned()
@@ -29,7 +37,7 @@ fn a_seed_is_one_run_in_two_processes() {
     for seed in [4, 11] {
         let trace = trace_of(seed);
         assert_eq!(trace, trace_of(seed));
-        assert!(trace.contains(&format!("{:016x}", run::run(seed, false).trace)));
+        assert!(trace.contains(&format!("{:016x}", run::run(seed, &options()).trace)));
     }
     assert_ne!(trace_of(11).split(": ").nth(1), trace_of(4).split(": ").nth(1));
 }

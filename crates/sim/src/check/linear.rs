@@ -122,20 +122,66 @@ pub fn shortest(calls: &[Call]) -> Vec<Call> {
 
 struct Search<'a> {
     calls: &'a [Call],
-    visited: BTreeSet<(Vec<u64>, Value)>,
+    visited: BTreeSet<(usize, Vec<u64>, Value)>,
     steps: usize,
+}
+
+/// The calls that have taken effect, as bits.
+struct Done {
+    words: Vec<u64>,
+    /// All calls before this one are done.
+    low: usize,
+    /// None behind this one ever was.
+    high: usize,
+    /// Calls with an answer that are not done.
+    left: usize,
+}
+
+impl Done {
+    fn new(calls: &[Call]) -> Self {
+        let left = calls.iter().filter(|call| !call.is_open()).count();
+        Self { words: vec![0; calls.len() / 64 + 1], low: 0, high: 0, left }
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.words[number / 64] >> (number % 64) & 1 == 1
+    }
+
+    fn add(&mut self, number: usize, call: &Call) {
+        self.words[number / 64] |= 1 << (number % 64);
+        self.left -= usize::from(!call.is_open());
+        self.high = self.high.max(number);
+        while self.has(self.low) {
+            self.low += 1;
+        }
+    }
+
+    fn remove(&mut self, number: usize, call: &Call) {
+        self.words[number / 64] &= !(1 << (number % 64));
+        self.left += usize::from(!call.is_open());
+        self.low = self.low.min(number);
+    }
+
+    /// The same for the same set: where the first call is that is not done, and the bits from there on.
+    fn key(&self) -> (usize, Vec<u64>) {
+        let first = self.low / 64;
+        let mut words = self.words.get(first..=self.high / 64).unwrap_or_default().to_vec();
+        while words.last() == Some(&0) {
+            words.pop();
+        }
+        (self.low, words)
+    }
 }
 
 impl Search<'_> {
     fn run(&mut self) -> Result<bool, TooHard> {
-        let count = self.calls.len();
-        let mut done = vec![0_u64; count.div_ceil(64)];
+        let mut done = Done::new(self.calls);
         let mut value: Value = None;
         // The call taken at each level, and the value before.
         let mut taken: Vec<(usize, Value)> = Vec::new();
         let mut from = 0;
         loop {
-            if self.is_over(&done) {
+            if done.left == 0 {
                 return Ok(true);
             }
             self.steps += 1;
@@ -150,7 +196,7 @@ impl Search<'_> {
                 }
                 None => {
                     let Some((call, before)) = taken.pop() else { return Ok(false) };
-                    done[call / 64] &= !(1 << (call % 64));
+                    done.remove(call, &self.calls[call]);
                     value = before;
                     from = call + 1;
                 }
@@ -158,29 +204,25 @@ impl Search<'_> {
         }
     }
 
-    fn is_over(&self, done: &[u64]) -> bool {
-        let is_done = |number: usize| done[number / 64] >> (number % 64) & 1 == 1;
-        self.calls.iter().enumerate().all(|(number, call)| call.is_open() || is_done(number))
-    }
-
     /// Takes the next call that fits, from number `from` on, and that leads to somewhere new.
-    fn next(&mut self, done: &mut [u64], value: Value, from: usize) -> Option<(usize, Value)> {
+    fn next(&mut self, done: &mut Done, value: Value, from: usize) -> Option<(usize, Value)> {
         let mut first_end = u64::MAX;
-        for (number, call) in self.calls.iter().enumerate() {
+        for (number, call) in self.calls.iter().enumerate().skip(done.low) {
             if call.begin > first_end {
                 break;
             }
-            if done[number / 64] >> (number % 64) & 1 == 1 {
+            if done.has(number) {
                 continue;
             }
             if number >= from
                 && let Some(after) = call.apply(value)
             {
-                done[number / 64] |= 1 << (number % 64);
-                if self.visited.insert((done.to_vec(), after)) {
+                done.add(number, call);
+                let (low, words) = done.key();
+                if self.visited.insert((low, words, after)) {
                     return Some((number, after));
                 }
-                done[number / 64] &= !(1 << (number % 64));
+                done.remove(number, call);
             }
             first_end = first_end.min(call.end);
         }
