@@ -1,5 +1,5 @@
-//! `mutants sim [--seeds N] [NAME...]`: puts the bugs of `crates/sim/mutants.txt` back, all into one build, and lets the
-//! general simulator look for each of them.
+//! `mutants sim [--seeds N] [--shrink] [NAME...]`: puts the bugs of `crates/sim/mutants.txt` back, all into one build, and lets the
+//! general simulator look for each of them. With `--shrink` it makes what it has found smaller, and runs that again.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,12 +27,14 @@ struct Search {
 /// Looks for each bug, or for those named. Writes a table and, last, `N passed, N failed`; true when
 /// all were found.
 pub(crate) fn run(root: &Path, args: &[String], out: &mut impl Write) -> Result<bool, String> {
-    let (mut seeds, mut names) = (SEEDS, Vec::new());
+    let (mut seeds, mut shrinks, mut names) = (SEEDS, false, Vec::new());
     let mut words = args.iter();
     while let Some(word) = words.next() {
         if word == "--seeds" {
             let number = words.next().and_then(|word| word.parse().ok());
             seeds = number.ok_or("--seeds needs a number")?;
+        } else if word == "--shrink" {
+            shrinks = true;
         } else {
             names.push(word.clone());
         }
@@ -41,7 +43,7 @@ pub(crate) fn run(root: &Path, args: &[String], out: &mut impl Write) -> Result<
     mutants::check_all_listed(root)?;
     bugs.retain(|bug| bug.exists && (names.is_empty() || names.contains(&bug.name)));
     let program = sim::build("sim", true)?;
-    let passed = search_all(&program, &bugs, seeds, out)?;
+    let passed = search_all(&bugs, seeds, out, |name| search(&program, name, seeds, shrinks))?;
     let failed = bugs.len() - passed;
     writeln!(out, "{passed} passed, {failed} failed").map_err(|err| err.to_string())?;
     Ok(passed > 0 && failed == 0)
@@ -50,22 +52,21 @@ pub(crate) fn run(root: &Path, args: &[String], out: &mut impl Write) -> Result<
 /// Searches on as many threads as there are processors, writes the rows in the order of the list,
 /// and returns how many bugs were found.
 fn search_all(
-    program: &Path,
     bugs: &[Mutant],
     seeds: u64,
     out: &mut impl Write,
+    search: impl Fn(&str) -> Result<Search, String> + Sync,
 ) -> Result<usize, String> {
     let (send, receive) = mpsc::channel();
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            let (send, next) = (send.clone(), &next);
+            let (send, next, search) = (send.clone(), &next, &search);
             scope.spawn(move || {
                 while let number = next.fetch_add(1, Ordering::Relaxed)
                     && let Some(bug) = bugs.get(number)
-                    && send.send((number, search(program, &bug.name, seeds))).is_ok()
-                {
-                }
+                    && send.send((number, search(&bug.name))).is_ok()
+                {}
             });
         }
         drop(send);
@@ -91,7 +92,7 @@ fn row(bug: &Mutant, search: &Search, seeds: u64, out: &mut impl Write) -> std::
     writeln!(out, "{:<24}  {}", "", search.finding)
 }
 
-fn search(program: &Path, name: &str, seeds: u64) -> Result<Search, String> {
+fn search(program: &Path, name: &str, seeds: u64, shrinks: bool) -> Result<Search, String> {
     let begun = Instant::now();
     let mut command = Command::new(program);
     command.args(["--mutant", name, "--seeds", &seeds.to_string(), "--first-failure"]);
@@ -105,9 +106,34 @@ fn search(program: &Path, name: &str, seeds: u64) -> Result<Search, String> {
     let numbers = total.strip_suffix(" failed").and_then(|line| line.split_once(" passed, "));
     let (passed, failed) = numbers.ok_or(format!("{name}: the simulator says {total:?}"))?;
     let passed: u64 = passed.parse().map_err(|_| format!("{name}: {total:?}"))?;
+    if shrinks && failed != "0" {
+        return shrink(program, name, passed + 1, begun);
+    }
     Ok(Search {
         seeds: (failed != "0").then_some(passed + 1),
         finding: finding.unwrap_or_default().chars().take(160).collect(),
+        seconds: begun.elapsed().as_secs(),
+    })
+}
+
+/// Makes the run of a seed smaller, and expects what is left to fail, too.
+fn shrink(program: &Path, name: &str, seed: u64, begun: Instant) -> Result<Search, String> {
+    let run = |words: &[&str]| {
+        let output = Command::new(program).args(words).stdin(Stdio::null()).output();
+        let output = output.map_err(|err| format!("sim: {err}"))?;
+        Ok::<_, String>(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let number = seed.to_string();
+    let text = run(&["--mutant", name, "--seed", &number, "--no-rest", "--shrink"])?;
+    let line = text.lines().find_map(|line| line.strip_prefix("repeat with: cargo xtask sim "));
+    let line = line.ok_or(format!("{name}: seed {seed} was not made smaller: {text}"))?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let fails = run(&words)?.lines().any(|line| line == "0 passed, 1 failed");
+    let left = text.lines().find(|line| line.contains(" are left after ")).unwrap_or_default();
+    let again = if fails { "fails again" } else { "does not fail again" };
+    Ok(Search {
+        seeds: fails.then_some(seed),
+        finding: format!("{left}, and {again}: {line}"),
         seconds: begun.elapsed().as_secs(),
     })
 }

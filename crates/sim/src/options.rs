@@ -8,7 +8,7 @@ use sim::run;
 pub(crate) const USAGE: &str =
     "usage: sim [--seed S] [--seeds N] [--first-seed F] [--minutes M] [--threads T]
            [--traces] [--first-failure] [--story] [--shrink] [--faults LIST] [--calls LIST] [--no-rest]
-           [--mutant NAME]
+           [--mutant NAME] [--quiet-hour]
   --seed S         run one seed, and print its checksum
   --seeds N        run N seeds (100), from the first on
   --first-seed F   begin there (1)
@@ -22,6 +22,7 @@ pub(crate) const USAGE: &str =
   --faults LIST    with --seed: only these faults take place, such as 3,7-12 or none
   --calls LIST     with --seed: only these calls
   --no-rest        end when the members agree, without the long rest
+  --quiet-hour     tell what an hour of three members costs to whom nothing happens
   --mutant NAME    put a bug back; only in a build with `--cfg mutant`";
 
 /// What to run.
@@ -35,6 +36,7 @@ pub(crate) struct Options {
     /// At the first seed that fails.
     pub(crate) stops: bool,
     pub(crate) shrinks: bool,
+    pub(crate) is_quiet: bool,
     /// The bug that was put back.
     pub(crate) mutant: Option<String>,
     pub(crate) run: run::Options,
@@ -49,6 +51,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
         traces: false,
         stops: false,
         shrinks: false,
+        is_quiet: false,
         mutant: None,
         run: run::Options::default(),
     };
@@ -70,6 +73,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
             "--traces" => options.traces = true,
             "--first-failure" => options.stops = true,
             "--story" => options.run.tell = true,
+            "--quiet-hour" => options.is_quiet = true,
             "--shrink" => options.shrinks = true,
             "--faults" => options.run.mask.faults = Some(list(value()?)?),
             "--calls" => options.run.mask.calls = Some(list(value()?)?),

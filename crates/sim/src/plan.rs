@@ -83,18 +83,19 @@ impl Plan {
             .collect();
         let longest = *rng.pick(&[MS, 5 * MS, 20 * MS, 80 * MS]);
         let often = |rng: &mut Rng| *rng.pick(&[0, 0, 1_000, 20_000, 100_000]);
+        let value_bytes = *rng.pick(&[0, 0, 200, 1_000, 4_000]);
         Self {
             members,
-            clients: rng.between(1, 8) as usize,
+            clients: rng.between(1, 10) as usize,
             watchers: rng.below(5) as usize,
             keys: *rng.pick(&[1, 2, 4, 8, 30]),
-            think: *rng.pick(&[5 * MS, 20 * MS, 50 * MS]),
+            think: *rng.pick(&[MS, 5 * MS, 20 * MS]),
             faults_for: if calm { 10 * SECOND } else { rng.between(10, 60) * SECOND },
             weights: Weights {
                 kinds: weights,
                 interval: *rng.pick(&[300 * MS, SECOND, 3 * SECOND]),
             },
-            work_for: *rng.pick(&[0, 5, 20]) * SECOND,
+            work_for: *rng.pick(&[5, 10, 30]) * SECOND,
             rest_for: rng.between(600, 1900) * SECOND,
             net: Net {
                 loss: often(rng),
@@ -105,7 +106,7 @@ impl Plan {
             },
             lag: *rng.pick(&[1, 1, 10, 100]),
             drift: *rng.pick(&[0, 0, 1_000, 20_000]),
-            value_bytes: *rng.pick(&[0, 0, 200, 1_000, 4_000]),
+            value_bytes,
             calls,
             settings: Settings {
                 election_ticks: *rng.pick(&[10, 10, 5]),
@@ -113,7 +114,8 @@ impl Plan {
                 pre_vote: !rng.chance(150_000),
                 snapshot_count: *rng.pick(&[10, 50, 200, 10_000]),
                 catchup_entries: *rng.pick(&[0, 5, 100, 5_000]),
-                segment_bytes: *rng.pick(&[2 << 10, 16 << 10, 256 << 10]),
+                // Else there are thousands of segments.
+                segment_bytes: (*rng.pick(&[2 << 10, 16 << 10, 256 << 10])).max(16 * value_bytes),
                 batch_interval: Duration::from_millis(*rng.pick(&[5, 100, 100, 1000])),
                 batch_limit: *rng.pick(&[1, 20, 10_000]),
                 compaction_batch_limit: *rng.pick(&[1, 10, 1000]),
@@ -122,5 +124,19 @@ impl Plan {
                 watch_outstanding: *rng.pick(&[2, 10, 1024]),
             },
         }
+    }
+
+    /// Three members to whom nothing happens for an hour.
+    #[must_use]
+    pub fn quiet(rng: &mut Rng) -> Self {
+        let mut plan = Self::draw(rng);
+        plan.members = 3;
+        plan.weights.kinds.fill(0);
+        plan.faults_for = SECOND;
+        plan.rest_for = 3600 * SECOND;
+        plan.net =
+            Net { loss: 0, duplication: 0, delay: (100_000, MS), straggle: 0, ordered: true };
+        plan.lag = 1;
+        plan
     }
 }
