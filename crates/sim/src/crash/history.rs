@@ -226,5 +226,6 @@ pub fn settings(history: &History, rng: &mut Rng) -> Settings {
         compaction_batch_limit: *rng.pick(&[1, 4, 1000]),
         keep_files: rng.between(1, 3) as usize,
         lease_checkpoint: false,
+        watch_outstanding: 128,
     }
 }
