@@ -132,7 +132,8 @@ impl Plan {
         let mut plan = Self::draw(rng);
         plan.members = 3;
         plan.weights.kinds.fill(0);
-        plan.faults_for = SECOND;
+        (plan.clients, plan.watchers) = (1, 1);
+        (plan.faults_for, plan.work_for) = (SECOND, SECOND);
         plan.rest_for = 3600 * SECOND;
         plan.net =
             Net { loss: 0, duplication: 0, delay: (100_000, MS), straggle: 0, ordered: true };
