@@ -59,18 +59,42 @@ impl ClientConnection {
     /// Sends a request and waits for the head of the answer.
     pub(crate) async fn send(
         &mut self,
-        mut request: Request<OutBody>,
+        request: Request<OutBody>,
     ) -> io::Result<Response<Incoming>> {
+        self.try_send(request).await.map_err(|err| match err {
+            SendError::Unsent(err) | SendError::Lost(err) => err,
+        })
+    }
+
+    /// The same, for who sends again what never went out.
+    pub(crate) async fn try_send(
+        &mut self,
+        mut request: Request<OutBody>,
+    ) -> Result<Response<Incoming>, SendError> {
         request.headers_mut().insert(HOST, self.host.clone());
         request.headers_mut().insert(USER_AGENT, AGENT);
-        self.sender.ready().await.map_err(to_io)?;
-        self.sender.send_request(request).await.map_err(to_io)
+        self.sender.ready().await.map_err(|err| SendError::Unsent(to_io(err)))?;
+        self.sender.try_send_request(request).await.map_err(|mut err| {
+            // hyper gives back what it had not begun to write.
+            let is_unsent = err.take_message().is_some();
+            let err = to_io(err.into_error());
+            if is_unsent { SendError::Unsent(err) } else { SendError::Lost(err) }
+        })
     }
 
     /// Whether another request can go over it.
     pub(crate) fn is_usable(&self) -> bool {
         !self.sender.is_closed()
     }
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The connection had ended before a byte of it was written.
+    Unsent(io::Error),
+    /// The other side may have it.
+    Lost(io::Error),
 }
 
 /// hyper's error, as that of the connection where it is one.

@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use crate::Config;
 use crate::body::OutBody;
-use crate::client::{ClientConnection, read_body, within};
+use crate::client::{ClientConnection, SendError, read_body, within};
 use crate::event::Event;
 use crate::headers::{self, CLUSTER_ID_MISMATCH, INCOMPATIBLE_VERSION};
 use crate::hex;
@@ -44,8 +44,20 @@ pub(crate) enum PostError {
     PreconditionFailed(String),
     #[error("unexpected http status {status} while posting to {url:?}")]
     Status { status: String, url: String },
+    /// Nothing of it went out.
+    #[error("{0}")]
+    Unsent(io::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<SendError> for PostError {
+    fn from(err: SendError) -> Self {
+        match err {
+            SendError::Unsent(err) => Self::Unsent(err),
+            SendError::Lost(err) => Self::Io(err),
+        }
+    }
 }
 
 /// What the workers of one pipeline share.
@@ -109,10 +121,10 @@ impl Pipeline {
         body: Bytes,
     ) -> Result<(), PostError> {
         let url = self.picker.pick();
-        let is_reused = connection.as_ref().is_some_and(ClientConnection::is_usable);
         let mut result = self.try_post(connection, &url, body.clone()).await;
-        if is_reused && matches!(result, Err(PostError::Io(_))) {
-            // The other side closes what is idle, at times just now. Raft takes a message twice.
+        if matches!(result, Err(PostError::Unsent(_))) {
+            // The other side closes what is idle, at times just now. What may have arrived is not sent again: a
+            // proposal that comes twice is applied twice.
             *connection = None;
             result = self.try_post(connection, &url, body).await;
         }
@@ -146,7 +158,7 @@ impl Pipeline {
             }
         };
         let open = connection.insert(opened);
-        let answer = within(POST_TIMEOUT, open.send(request)).await?;
+        let answer = within(POST_TIMEOUT, async { Ok(open.try_send(request).await) }).await??;
         let (head, mut body) = answer.into_parts();
         let text = read_body(&mut body, ANSWER_BYTES_MAX, config.read_timeout)
             .await

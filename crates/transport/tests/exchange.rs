@@ -516,6 +516,65 @@ fn a_stream_of_garbage_is_given_up_and_asked_for_again() {
     }
 }
 
+/// Reads a request with a message in it and returns the message, `None` for any other request and at the end.
+fn read_post(connection: &mut TcpStream) -> Option<Message> {
+    let mut request = Vec::new();
+    let mut part = [0; 2048];
+    loop {
+        let text = String::from_utf8_lossy(&request);
+        if let Some((head, _)) = text.split_once("\r\n\r\n") {
+            let head = head.to_lowercase();
+            let (_, rest) = head.strip_prefix("post /raft ")?.split_once("content-length: ")?;
+            let len: usize = rest.lines().next()?.parse().ok()?;
+            let body = request.get(head.len() + 4..).unwrap_or_default();
+            if body.len() == len {
+                return Message::decode(Bytes::copy_from_slice(body)).ok();
+            }
+        }
+        let len = connection.read(&mut part).ok().filter(|len| *len > 0)?;
+        request.extend_from_slice(&part[..len]);
+    }
+}
+
+/// A proposal that comes twice is applied twice.
+#[test]
+fn what_may_have_arrived_is_not_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (sender, arrived) = channel();
+    // Answers the first message of each connection, and none behind it.
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for is_answered in [true, false] {
+                    let Some(message) = read_post(&mut connection) else { return };
+                    if is_answered {
+                        let _ = connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+                    }
+                    let _ = sender.send((message.index, is_answered));
+                }
+            });
+        }
+    });
+    let one = Node::start(1);
+    one.transport.add_peer(2, &[url]).expect("a URL");
+    let mut lost = 0;
+    for index in 1..=16 {
+        let message =
+            Message { msg_type: MessageType::Prop, from: 1, to: 2, index, ..Message::default() };
+        one.transport.send(vec![message]);
+        let (found, is_answered) = arrived.recv_timeout(LIMIT).expect("a message");
+        assert_eq!(found, index);
+        if !is_answered {
+            lost += 1;
+            one.wait(|event| matches!(event, Event::Unreachable(2)).then_some(()));
+        }
+    }
+    assert!(lost > 0);
+    assert!(arrived.try_recv().is_err());
+}
+
 #[test]
 fn many_messages_at_once_arrive_or_are_said_to_be_lost() {
     let (one, two) = pair();
