@@ -5,7 +5,7 @@ use super::Finding;
 /// Our crates, from the bottom to the top. One may name those of lower ranks only.
 const RANKS: &[&[&str]] = &[
     &["env", "api", "failpoints", "mutant"],
-    &["http2", "raft"],
+    &["cobra", "http2", "raft"],
     &["bolt", "raft-node", "wal"],
     &["backend"],
     &["mvcc", "lease", "cluster"],
@@ -13,7 +13,7 @@ const RANKS: &[&[&str]] = &[
     &["replica"],
     &["rpc", "sim", "transport"],
     &["server"],
-    &["etcd"],
+    &["etcd", "etcdctl"],
     &["xtask"],
 ];
 
