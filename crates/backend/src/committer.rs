@@ -34,6 +34,8 @@ pub struct Committed {
 pub struct Committer<D: Disk> {
     disk: D,
     db: bolt::Db<D>,
+    /// Whether a commit has seen to it that the file has all buckets.
+    has_buckets: bool,
 }
 
 impl Batch {
@@ -64,7 +66,7 @@ impl Batch {
 
 impl<D: Disk> Committer<D> {
     pub(crate) fn new(disk: D, db: bolt::Db<D>) -> Self {
-        Self { disk, db }
+        Self { disk, db, has_buckets: false }
     }
 
     /// Writes a batch and makes it durable. After an error the process must stop.
@@ -74,6 +76,9 @@ impl<D: Disk> Committer<D> {
     pub fn commit(&mut self, batch: Batch) -> Result<Committed, Error> {
         let mut tx = self.db.begin_write()?;
         for bucket in Bucket::ALL {
+            if self.has_buckets && batch.rows.rows(bucket).iter_from(b"").next().is_none() {
+                continue;
+            }
             let mut rows = tx.create_bucket_if_missing(bucket.name())?;
             rows.set_fill_percent(bucket.fill_percent());
             for (key, value) in batch.rows.rows(bucket).iter_from(b"") {
@@ -86,6 +91,7 @@ impl<D: Disk> Committer<D> {
             }
         }
         tx.commit()?;
+        self.has_buckets = true;
         Ok(self.committed(Some(batch.id)))
     }
 

@@ -1,8 +1,10 @@
 //! A disk in memory that knows what has been made durable, and that can be told to fail.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::ops::Bound;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -63,13 +65,17 @@ pub enum Survival {
 /// The bytes that a disk writes whole or not at all.
 const SECTOR_BYTES: u64 = 512;
 
+/// A whole path, compared by its bytes: comparing the parts of paths takes several times as long, and a
+/// simulated member spends much of its time on names.
+type Name = OsString;
+
 #[derive(Debug, Default)]
 struct State {
-    names: BTreeMap<PathBuf, Node>,
-    durable_names: BTreeMap<PathBuf, Node>,
+    names: BTreeMap<Name, Node>,
+    durable_names: BTreeMap<Name, Node>,
     /// Changes of names since the last sync of their folder, oldest first: the number of the
     /// operation, of which all or none survive, the name, and what it stands for, if anything.
-    name_changes: Vec<(u64, PathBuf, Option<Node>)>,
+    name_changes: Vec<(u64, Name, Option<Node>)>,
     fault: Option<Fault>,
     failing: Option<(Operation, io::ErrorKind)>,
     /// How many bytes all files may have.
@@ -187,8 +193,7 @@ impl MemDisk {
             Survival::Some => {
                 let at = draw(state.name_changes.len() as u64 + 1) as usize;
                 let first_lost = state.name_changes.get(at).map(|(operation, ..)| *operation);
-                let survives =
-                    |change: &&(u64, PathBuf, Option<Node>)| Some(change.0) != first_lost;
+                let survives = |change: &&(u64, Name, Option<Node>)| Some(change.0) != first_lost;
                 state.name_changes.iter().take(at).take_while(survives).count()
             }
         };
@@ -209,7 +214,7 @@ impl MemDisk {
     }
 
     /// A disk on which all that it holds is durable.
-    fn holding(names: BTreeMap<PathBuf, Node>) -> Self {
+    fn holding(names: BTreeMap<Name, Node>) -> Self {
         let durable_names = names.clone();
         Self { state: Arc::new(Mutex::new(State { durable_names, names, ..State::default() })) }
     }
@@ -261,12 +266,31 @@ impl State {
         }
     }
 
-    fn set_name(&mut self, path: PathBuf, node: Option<Node>) -> Option<Node> {
-        self.name_changes.push((self.operations, path.clone(), node.clone()));
+    fn set_name(&mut self, name: Name, node: Option<Node>) -> Option<Node> {
+        self.name_changes.push((self.operations, name.clone(), node.clone()));
         match node {
-            Some(node) => self.names.insert(path, node),
-            None => self.names.remove(&path),
+            Some(node) => self.names.insert(name, node),
+            None => self.names.remove(&name),
         }
+    }
+
+    fn node(&self, path: &Path) -> Option<&Node> {
+        self.names.get(path.as_os_str())
+    }
+
+    /// What has this name, and all that lies below it, in the order of the names.
+    fn below(&self, path: &Path) -> impl Iterator<Item = (&Name, &Node)> {
+        let mut prefix = path.as_os_str().to_owned();
+        let itself = self.names.get_key_value(path.as_os_str());
+        if !prefix.is_empty() && !prefix.as_encoded_bytes().ends_with(b"/") {
+            prefix.push("/");
+        }
+        let from: (Bound<&OsStr>, _) = (Bound::Excluded(&prefix), Bound::Unbounded);
+        let rest = self.names.range::<OsStr, _>(from);
+        let rest = rest.take_while(move |(name, _)| {
+            name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
+        });
+        itself.into_iter().chain(rest)
     }
 
     fn expect_working(&self, operation: Operation) -> io::Result<()> {
@@ -295,14 +319,14 @@ impl Disk for MemDisk {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<MemFile> {
         let mut state = self.state.lock();
-        let content = match (state.names.get(path), how) {
+        let content = match (state.node(path), how) {
             (Some(Node::Dir), _) => return Err(io::ErrorKind::IsADirectory.into()),
             (Some(Node::File(content)), _) => Arc::clone(content),
             (None, Open::Read | Open::ReadWrite) => return Err(io::ErrorKind::NotFound.into()),
             (None, Open::Create(_) | Open::Truncate(_)) => {
                 state.change(Operation::Name)?;
                 let content = Arc::new(Mutex::new(Content::default()));
-                state.set_name(path.to_owned(), Some(Node::File(Arc::clone(&content))));
+                state.set_name(path.into(), Some(Node::File(Arc::clone(&content))));
                 content
             }
         };
@@ -317,16 +341,15 @@ impl Disk for MemDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.change(Operation::Name)?;
-        let moved: Vec<PathBuf> =
-            state.names.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        let moved: Vec<Name> = state.below(from).map(|(name, _)| name.clone()).collect();
         if moved.is_empty() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        for path in moved {
-            let node = state.set_name(path.clone(), None).expect("listed above");
-            let rest = path.strip_prefix(from).expect("filtered above");
+        for name in moved {
+            let node = state.set_name(name.clone(), None).expect("listed above");
+            let rest = Path::new(&name).strip_prefix(from).expect("below it");
             let target = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
-            state.set_name(target, Some(node));
+            state.set_name(target.into(), Some(node));
         }
         Ok(())
     }
@@ -334,18 +357,17 @@ impl Disk for MemDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.change(Operation::Name)?;
-        if !state.names.contains_key(path) {
+        if state.node(path).is_none() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.set_name(path.to_owned(), None);
+        state.set_name(path.into(), None);
         Ok(())
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.change(Operation::Name)?;
-        let gone: Vec<PathBuf> =
-            state.names.keys().filter(|name| name.starts_with(path)).cloned().collect();
+        let gone: Vec<Name> = state.below(path).map(|(name, _)| name.clone()).collect();
         for name in gone {
             state.set_name(name, None);
         }
@@ -356,8 +378,8 @@ impl Disk for MemDisk {
         let mut state = self.state.lock();
         state.change(Operation::Name)?;
         for ancestor in path.ancestors() {
-            if !state.names.contains_key(ancestor) {
-                state.set_name(ancestor.to_owned(), Some(Node::Dir));
+            if state.node(ancestor).is_none() {
+                state.set_name(ancestor.into(), Some(Node::Dir));
             }
         }
         Ok(())
@@ -365,32 +387,40 @@ impl Disk for MemDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let state = self.state.lock();
-        if !state.names.contains_key(path) {
+        if state.node(path).is_none() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let children = state.names.keys().filter(|name| name.parent() == Some(path));
-        Ok(children
-            .filter_map(|name| name.file_name())
-            .filter_map(|name| name.to_str().map(str::to_owned))
+        let folder = path.as_os_str().len();
+        let names = state.below(path).filter_map(|(name, _)| name.to_str()?.get(folder..));
+        let names = names.map(|name| name.strip_prefix('/').unwrap_or(name));
+        Ok(names
+            .filter(|name| !name.is_empty() && !name.contains('/'))
+            .map(str::to_owned)
             .collect())
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.state.lock().names.contains_key(path))
+        Ok(self.state.lock().node(path).is_some())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.change(Operation::Sync)?;
-        let State { names, durable_names, name_changes, .. } = &mut *state;
-        let is_durable = |name: &Path| name.parent() == Some(path) || path.starts_with(name);
-        name_changes.retain(|(_, name, _)| !is_durable(name));
-        durable_names.retain(|name, _| name.parent() != Some(path));
+        let State { durable_names, name_changes, .. } = &mut *state;
+        // What is durable and what was changed since make up what is there now.
+        name_changes.retain(|(_, name, node)| {
+            let is_child = Path::new(name).parent() == Some(path);
+            match node {
+                Some(node) if is_child => drop(durable_names.insert(name.clone(), node.clone())),
+                None if is_child => drop(durable_names.remove(name)),
+                _ => {}
+            }
+            !is_child && !path.starts_with(name)
+        });
         for ancestor in path.ancestors() {
-            durable_names.insert(ancestor.to_owned(), Node::Dir);
-        }
-        for (name, node) in names.iter().filter(|(name, _)| name.parent() == Some(path)) {
-            durable_names.insert(name.clone(), node.clone());
+            if !durable_names.contains_key(ancestor.as_os_str()) {
+                durable_names.insert(ancestor.into(), Node::Dir);
+            }
         }
         Ok(())
     }

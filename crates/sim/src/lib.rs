@@ -28,6 +28,7 @@ pub mod net;
 pub mod observer;
 pub mod plan;
 pub mod process;
+pub mod queue;
 pub mod rng;
 pub mod rot;
 pub mod run;

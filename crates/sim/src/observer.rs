@@ -14,7 +14,8 @@ use prost::Message;
 use raft::Entry;
 use replica::Persist;
 
-/// The states of members are compared at every so many entries.
+/// The states of members are compared at every so many entries, in the beginning. To look at a state takes
+/// the longer the more has happened, and so it is done less often then.
 const STATE_CHECK_INTERVAL: u64 = 32;
 
 /// A change of a key, as all members see it.
@@ -129,7 +130,8 @@ impl Observer {
     }
 
     fn is_checked(&self, index: u64) -> bool {
-        self.checks_all || index.is_multiple_of(STATE_CHECK_INTERVAL)
+        let interval = STATE_CHECK_INTERVAL.max(index.next_power_of_two() / 32);
+        self.checks_all || index.is_multiple_of(interval)
     }
 
     /// Who knows of the entries up to `index` that they are committed, and what state they lead to.
@@ -183,17 +185,23 @@ impl Observer {
         self.applied = self.applied.max(index);
         self.expect_removed(applier);
         if self.is_checked(index) {
-            let sum = state_checksums(applier);
-            let known = self.states.entry(index).or_insert_with(|| sum.clone());
-            self.states_compared += 1;
-            if *known != sum {
-                let id = applier.cluster().local_id();
-                let differ = known.iter().zip(&sum).map(|(known, sum)| known != sum);
-                let differ: Vec<bool> = differ.collect();
-                self.violation(format!(
-                    "{id:x} has another state than others at index {index}, in {differ:?} of store, compact revision, revision, leases, members, removed, cluster, alarms, configuration"
-                ));
-            }
+            self.compare(applier);
+        }
+    }
+
+    /// A member's state is that of the others at its index.
+    pub fn compare(&mut self, applier: &Applier) {
+        let index = applier.applied_index();
+        let sum = state_checksums(applier);
+        let known = self.states.entry(index).or_insert_with(|| sum.clone());
+        self.states_compared += 1;
+        if *known != sum {
+            let id = applier.cluster().local_id();
+            let differ = known.iter().zip(&sum).map(|(known, sum)| known != sum);
+            let differ: Vec<bool> = differ.collect();
+            self.violation(format!(
+                "{id:x} has another state than others at index {index}, in {differ:?} of store, compact revision, revision, leases, members, removed, cluster, alarms, configuration"
+            ));
         }
     }
 

@@ -481,11 +481,11 @@ impl Process {
             match input {
                 Input::Entries(entries) => {
                     // One by one where states are compared.
-                    let mut rest = &entries[..];
+                    let mut rest = entries;
                     while !rest.is_empty() {
-                        let (now_due, later) = rest.split_at(observer.until_check(rest));
-                        self.applier.handle(Input::Entries(now_due.to_vec()), now, &mut output);
-                        observer.applied(&self.applier, now_due);
+                        let later = rest.split_off(observer.until_check(&rest));
+                        self.applier.handle(Input::Entries(rest.clone()), now, &mut output);
+                        observer.applied(&self.applier, &rest);
                         self.hand_to_commit(&mut output);
                         rest = later;
                     }

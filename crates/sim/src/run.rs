@@ -159,12 +159,23 @@ impl World {
         self.step_until(stopped + QUIET_WITHIN, "agree", |world| {
             world.now > stopped + SECOND && world.is_quiet()
         });
+        self.compare_states();
         if self.has_rest {
             self.rest();
+            self.compare_states();
         }
         self.check_leases();
         if self.observer.violations.is_empty() {
             self.check_members();
+        }
+    }
+
+    /// All members have the same, also at an index at which they are not looked at on the way.
+    fn compare_states(&mut self) {
+        for site in self.members() {
+            if let Some(process) = &self.sites[site].process {
+                self.observer.compare(&process.applier);
+            }
         }
     }
 

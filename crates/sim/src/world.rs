@@ -1,6 +1,6 @@
 //! Time, and everything that happens in it, one thing after the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::net::Network;
 use crate::observer::Observer;
 use crate::plan::{MS, Plan, SECOND};
 use crate::process::{Death, Identity, Outside, Process, STAGES, Stage};
+use crate::queue::Queue;
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::watchers::Watchers;
@@ -89,7 +90,8 @@ pub struct Site {
     pub is_gone: bool,
     /// A bit of what it has on disk was turned, and it has not started since.
     pub is_rotten: bool,
-    scheduled: BTreeSet<Stage>,
+    /// Whether each stage has a time for its next turn.
+    scheduled: [bool; STAGES.len()],
     /// When the front door will have had everything that is on its way to it.
     front_until: u64,
     /// How often it has failed to start in a row.
@@ -133,8 +135,7 @@ pub struct World {
     pub is_hostile: bool,
     /// Chance, for faults: a generator for each.
     pub fault_rng: Rng,
-    queue: BTreeMap<(u64, u64), Action>,
-    count: u64,
+    queue: Queue<Action>,
 }
 
 impl World {
@@ -177,8 +178,7 @@ impl World {
             is_resting: false,
             is_hostile: true,
             fault_rng: rng.fork(),
-            queue: BTreeMap::new(),
-            count: 0,
+            queue: Queue::default(),
             rng,
             plan,
         };
@@ -199,8 +199,7 @@ impl World {
 
     /// Lets something happen later.
     pub fn after(&mut self, delay: u64, action: Action) {
-        self.count += 1;
-        self.queue.insert((self.now + delay, self.count), action);
+        self.queue.add(self.now + delay, action);
     }
 
     /// Counts a fault.
@@ -211,10 +210,8 @@ impl World {
     /// Lets things happen until `end`, or until somebody complains.
     pub fn run_until(&mut self, end: u64) {
         while self.observer.violations.is_empty()
-            && let Some(entry) = self.queue.first_entry()
-            && entry.key().0 <= end
+            && let Some((at, action)) = self.queue.next_until(end)
         {
-            let ((at, _), action) = entry.remove_entry();
             self.now = at;
             self.observer.now = at;
             self.act(action);
@@ -285,7 +282,7 @@ impl World {
         if wait > 0 {
             return self.after(wait, Action::Run(site, life, stage));
         }
-        self.sites[site].scheduled.remove(&stage);
+        self.sites[site].scheduled[stage as usize] = false;
         let batch = *self.rng.pick(&[1, 4, 64]);
         let now = self.clock(site);
         self.trace.add(self.now, &[1, site as u64, stage as u64, batch as u64]);
@@ -312,14 +309,25 @@ impl World {
         let result = match timer {
             Timer::Tick => {
                 process.tick();
-                Ok(self.plan.settings.tick)
+                let result = match self.is_resting {
+                    true => process.run(stage, 1, now, &mut out, &mut self.observer),
+                    false => Ok(()),
+                };
+                result.map(|()| self.plan.settings.tick)
             }
-            Timer::Apply => process.apply_tick(now, &mut out, &mut self.observer),
+            Timer::Apply => {
+                let result = process.apply_tick(now, &mut out, &mut self.observer);
+                let least = Duration::from_millis(if self.is_resting { 500 } else { 0 });
+                result.map(|interval| interval.max(least))
+            }
             Timer::Watch => {
                 process.watch_tick(now, &mut out);
                 Ok(Duration::from_millis(if self.is_resting { 1000 } else { 100 }))
             }
-            Timer::Purge => process.purge().map(|()| Duration::from_secs(3)),
+            Timer::Purge => {
+                let result = process.purge();
+                result.map(|()| Duration::from_secs(if self.is_resting { 30 } else { 3 }))
+            }
         };
         let result = result.map(|interval| {
             let rate = u128::from(self.sites[site].rate);
@@ -360,7 +368,7 @@ impl World {
         for stage in STAGES {
             let place = &mut self.sites[site];
             let has_work = place.process.as_ref().is_some_and(|process| process.has_work(stage));
-            if !has_work || !place.scheduled.insert(stage) {
+            if !has_work || std::mem::replace(&mut place.scheduled[stage as usize], true) {
                 continue;
             }
             let (life, slow) = (place.life, place.slow);
@@ -431,6 +439,9 @@ impl World {
         if self.knows_as_removed(to, from) && self.sites[from].process.is_some() {
             return self.died(from, &Death::Removed);
         }
+        if self.is_resting && body.is_none() {
+            return self.deliver_at_rest(to, message);
+        }
         let Some(body) = body else {
             // As bytes, as on the wire.
             let decoded = Message::decode(message.encode_to_vec().into());
@@ -461,6 +472,17 @@ impl World {
         }
     }
 
+    /// Without the wire, and without a wait for the stage that takes the message: of a long rest there is
+    /// a lot, and nothing in it but heartbeats.
+    fn deliver_at_rest(&mut self, to: usize, message: Message) {
+        let now = self.clock(to);
+        let mut out = Vec::new();
+        let Some(process) = &mut self.sites[to].process else { return };
+        process.send(Event::Peer(message));
+        let result = process.run(Stage::Consensus, 64, now, &mut out, &mut self.observer);
+        self.after_step(to, out, result);
+    }
+
     fn died(&mut self, site: usize, death: &Death) {
         self.trace.say(self.now, || format!("m{site} ends: {death:?}"));
         // Whoever ends at a failed sync leaves much that is not on disk.
@@ -484,7 +506,7 @@ impl World {
     pub fn kill(&mut self, site: usize) {
         let place = &mut self.sites[site];
         place.process = None;
-        place.scheduled.clear();
+        place.scheduled = Default::default();
         place.life += 1;
         place.paused_until = 0;
         place.stalled = None;
@@ -590,7 +612,7 @@ impl Site {
             slow: 1,
             is_gone: false,
             is_rotten: false,
-            scheduled: BTreeSet::new(),
+            scheduled: [false; STAGES.len()],
             front_until: 0,
             failed_boots: 0,
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{MemDisk, Node};
+use super::{MemDisk, Name, Node};
 
 /// What a power failure has taken of that which was not synced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) struct Fate {
 
 impl Fate {
     /// These are gone.
-    pub(super) fn names(&mut self, gone: &[(u64, PathBuf, Option<Node>)]) {
+    pub(super) fn names(&mut self, gone: &[(u64, Name, Option<Node>)]) {
         let mut last = None;
         for (operation, ..) in gone {
             // A renamed folder is one change of many names.
@@ -71,10 +71,9 @@ impl MemDisk {
     #[must_use]
     pub fn files(&self, below: &Path) -> Vec<(PathBuf, u64)> {
         let state = self.state.lock();
-        let files = state.names.iter().filter(|(path, _)| path.starts_with(below));
-        let files = files.filter_map(|(path, node)| match node {
+        let files = state.below(below).filter_map(|(name, node)| match node {
             Node::Dir => None,
-            Node::File(content) => Some((path.clone(), content.lock().bytes().len() as u64)),
+            Node::File(content) => Some((name.into(), content.lock().bytes().len() as u64)),
         });
         files.collect()
     }
@@ -84,7 +83,7 @@ impl MemDisk {
     #[must_use]
     pub fn flip(&self, path: &Path, offset: u64, mask: u8) -> bool {
         let state = self.state.lock();
-        let Some(Node::File(content)) = state.names.get(path) else { return false };
+        let Some(Node::File(content)) = state.node(path) else { return false };
         let mut content = content.lock();
         let at = offset as usize;
         let Some(byte) = content.bytes().get(at).copied().filter(|byte| *byte != 0) else {

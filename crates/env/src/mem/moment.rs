@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{Change, Content, MemDisk, Node, SECTOR_BYTES, State};
+use super::{Change, Content, MemDisk, Name, Node, SECTOR_BYTES, State};
 
 /// A disk between two operations. Shares the files' contents with the disk, so that it costs little
 /// to keep one for each operation.
 #[derive(Clone, Debug)]
 pub struct Moment {
     operations: u64,
-    durable_names: BTreeMap<PathBuf, Place>,
-    name_changes: Vec<(u64, PathBuf, Option<Place>)>,
+    durable_names: BTreeMap<Name, Place>,
+    name_changes: Vec<(u64, Name, Option<Place>)>,
     files: Vec<FileThen>,
 }
 
@@ -78,7 +78,7 @@ impl MemDisk {
                 Node::Dir => "folder".to_owned(),
                 Node::File(content) => format!("{} bytes", content.lock().bytes().len()),
             };
-            text.push_str(&format!("  {}: {kind}\n", path.display()));
+            text.push_str(&format!("  {}: {kind}\n", Path::new(path).display()));
         }
         text
     }
@@ -157,10 +157,11 @@ impl Moment {
             }
         }
         // Without its folder a name leads nowhere.
-        let folders: Vec<PathBuf> = names.keys().cloned().collect();
+        let folders: Vec<Name> = names.keys().cloned().collect();
         for path in folders {
-            let is_rooted = path.parent().is_none_or(|parent| {
-                parent == Path::new("") || matches!(names.get(parent), Some(Place::Dir))
+            let is_rooted = Path::new(&path).parent().is_none_or(|parent| {
+                let parent = parent.as_os_str();
+                parent.is_empty() || matches!(names.get(parent), Some(Place::Dir))
             });
             if !is_rooted {
                 names.remove(&path);
@@ -172,7 +173,7 @@ impl Moment {
             Place::Dir => Node::Dir,
             Place::File(position) => files[position].clone(),
         };
-        let names: BTreeMap<PathBuf, Node> =
+        let names: BTreeMap<Name, Node> =
             names.into_iter().map(|(path, place)| (path, node(place))).collect();
         MemDisk::holding(names)
     }
