@@ -14,7 +14,7 @@ use rpc::{
     Core, Delivery, Inbox, Limits, Link, Metrics, PEER_CORE, RequestIds, SERVER_CORE, State,
 };
 use tracing::{info, warn};
-use transport::{Tls, Transport};
+use transport::{Pace, Tls, Transport};
 
 use crate::announce;
 use crate::apply_thread::ApplyThread;
@@ -482,6 +482,7 @@ fn start_transport<D: env::Disk>(
         dial_timeout: Duration::from_secs(1) + Duration::from_millis(config.election_ms),
         read_timeout: config.raft_read_timeout,
         write_timeout: config.raft_write_timeout,
+        pace: Pace::default(),
         tls,
     };
     Transport::start(about, Arc::new(owner), snapshotter, counters)

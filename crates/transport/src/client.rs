@@ -4,16 +4,16 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use crate::body::OutBody;
 use crate::connect::connect;
+use crate::incoming::{Pace, Patience, read_body};
 use crate::io::Timed;
 use crate::tls::Tls;
 use crate::url::PeerUrl;
@@ -123,87 +123,6 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// The next part of a body, `None` at its end.
-pub(crate) async fn next_part<B>(body: &mut B) -> io::Result<Option<Bytes>>
-where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
-{
-    loop {
-        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
-        match frame {
-            None => return Ok(None),
-            Some(Err(err)) => return Err(to_io(err)),
-            Some(Ok(frame)) => {
-                if let Ok(part) = frame.into_data() {
-                    return Ok(Some(part));
-                }
-            }
-        }
-    }
-}
-
-/// Bytes that a body must bring within [`PACE_WINDOW`]. A peer that sends one now and then holds what it has
-/// opened for ever: DIFF(etcd), which lets it.
-const PACE_BYTES: usize = 64 << 10;
-const PACE_WINDOW: Duration = Duration::from_secs(60);
-
-/// Watches how fast a body comes.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    since: Instant,
-    bytes: usize,
-}
-
-impl Pace {
-    pub(crate) fn new() -> Self {
-        Self { since: Instant::now(), bytes: 0 }
-    }
-
-    /// `bytes` have come.
-    pub(crate) fn check(&mut self, bytes: usize) -> io::Result<()> {
-        self.check_at(bytes, Instant::now())
-    }
-
-    fn check_at(&mut self, bytes: usize, now: Instant) -> io::Result<()> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if now.duration_since(self.since) < PACE_WINDOW {
-            return Ok(());
-        }
-        if self.bytes < PACE_BYTES {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
-        }
-        *self = Self { since: now, bytes: 0 };
-        Ok(())
-    }
-}
-
-/// Why a body could not be read to its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    #[error("body longer than {0} bytes")]
-    TooLong(usize),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// A whole body of at most `limit` bytes, each part within `timeout` and all of them fast enough.
-pub(crate) async fn read_body(
-    body: &mut Incoming,
-    limit: usize,
-    timeout: Duration,
-) -> Result<Bytes, BodyError> {
-    let mut whole = BytesMut::new();
-    let mut pace = Pace::new();
-    while let Some(part) = within(timeout, next_part(body)).await? {
-        pace.check(part.len())?;
-        if part.len() > limit - whole.len() {
-            return Err(BodyError::TooLong(limit));
-        }
-        whole.extend_from_slice(&part);
-    }
-    Ok(whole.freeze())
-}
-
 /// A request to a page of another member, beside raft's.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -291,29 +210,11 @@ impl Call {
             *request.body_mut() = OutBody::full(content);
         }
         let (head, mut body) = connection.send(request).await?.into_parts();
-        let body = read_body(&mut body, self.answer_bytes_max, self.timeout)
+        // All of it has a deadline.
+        let patience = Patience { silence: self.timeout, pace: Pace::default() };
+        let body = read_body(&mut body, self.answer_bytes_max, patience)
             .await
             .map_err(io::Error::other)?;
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_that_comes_at_one_byte_a_second_is_given_up() {
-        let last_second = |bytes_a_second: usize| {
-            let mut pace = Pace::new();
-            let begun = pace.since;
-            (1..=300).find(|second| {
-                pace.check_at(bytes_a_second, begun + Duration::from_secs(*second)).is_err()
-            })
-        };
-        assert_eq!(last_second(1), Some(60));
-        assert_eq!(last_second(PACE_BYTES / 60), Some(60));
-        assert_eq!(last_second(PACE_BYTES / 60 + 1), None);
-        assert_eq!(last_second(10 << 20), None);
     }
 }

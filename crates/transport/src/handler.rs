@@ -16,10 +16,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::body::OutBody;
-use crate::client::{BodyError, read_body, within};
+use crate::client::within;
 use crate::codec::MESSAGE_BYTES_MAX;
 use crate::headers::{self, CLUSTER_ID_MISMATCH};
 use crate::hex;
+use crate::incoming::{BodyError, read_body};
 use crate::io::{Connection, Timed, Timer};
 use crate::pages;
 use crate::probe;
@@ -187,7 +188,7 @@ async fn pipeline(shared: &Arc<Shared>, headers: &HeaderMap, body: &mut Incoming
         shared.metrics.peer_received_failures_total.with_label_values(&[&from]).inc();
     };
     let limit = usize::try_from(MESSAGE_BYTES_MAX).unwrap_or(usize::MAX);
-    let bytes = match read_body(body, limit, shared.config.read_timeout).await {
+    let bytes = match read_body(body, limit, shared.config.patience()).await {
         Ok(bytes) => bytes,
         Err(err) => {
             warn!(

@@ -26,6 +26,7 @@ mod connect;
 mod event;
 mod handler;
 mod headers;
+mod incoming;
 mod io;
 mod metrics;
 mod pages;
@@ -44,6 +45,7 @@ mod writer;
 
 pub use client::{Answer, Call};
 pub use event::{Event, HashKv, LeaseRefusal, LeaseTtl, Owner, Refusal, Request, Versions};
+pub use incoming::Pace;
 pub use io::Connection;
 pub use metrics::{Collectors, Metrics};
 pub use pipeline::PIPELINE_MESSAGES_MAX;

@@ -14,13 +14,13 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::client::read_body;
 use crate::event::{HashKv, LeaseRefusal, Request};
 use crate::handler::{
     Early, Page, await_reply, check_cluster_if_given, content, early, error, is_too_long, json,
     with_cluster_id, wrong_method,
 };
 use crate::hex;
+use crate::incoming::read_body;
 use crate::shared::Shared;
 
 /// Requests about leases, and of hashes, are a few bytes.
@@ -175,7 +175,7 @@ async fn hash_kv_at(
     body: &mut Incoming,
 ) -> Result<Page, Early> {
     check_cluster_if_given(shared, headers)?;
-    let bytes = read_body(body, REQUEST_BYTES_MAX, shared.config.read_timeout)
+    let bytes = read_body(body, REQUEST_BYTES_MAX, shared.config.patience())
         .await
         .map_err(|_| early(StatusCode::BAD_REQUEST, "error reading body"))?;
     let request: HashKvRequest = serde_json::from_slice(&bytes).map_err(|err| {
@@ -215,7 +215,7 @@ async fn lease_request<M: prost::Message + Default>(
     if method != Method::POST {
         return Err(Box::new(wrong_method(None)));
     }
-    let bytes = read_body(body, REQUEST_BYTES_MAX, shared.config.read_timeout).await;
+    let bytes = read_body(body, REQUEST_BYTES_MAX, shared.config.patience()).await;
     let bytes = bytes.map_err(|err| {
         if is_too_long(&err) {
             return early(StatusCode::PAYLOAD_TOO_LARGE, "request body too large");

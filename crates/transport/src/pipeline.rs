@@ -13,10 +13,11 @@ use tracing::{error, info};
 
 use crate::Config;
 use crate::body::OutBody;
-use crate::client::{ClientConnection, SendError, read_body, within};
+use crate::client::{ClientConnection, SendError, within};
 use crate::event::Event;
 use crate::headers::{self, CLUSTER_ID_MISMATCH, INCOMPATIBLE_VERSION};
 use crate::hex;
+use crate::incoming::read_body;
 use crate::shared::Shared;
 use crate::status::{Failure, Status};
 use crate::url::{PeerUrl, Picker};
@@ -160,7 +161,7 @@ impl Pipeline {
         let open = connection.insert(opened);
         let answer = within(POST_TIMEOUT, async { Ok(open.try_send(request).await) }).await??;
         let (head, mut body) = answer.into_parts();
-        let text = read_body(&mut body, ANSWER_BYTES_MAX, config.read_timeout)
+        let text = read_body(&mut body, ANSWER_BYTES_MAX, config.patience())
             .await
             .map_err(io::Error::other)?;
         check_answer(config, self.to, url, "/raft", head.status, &head.headers, &text)

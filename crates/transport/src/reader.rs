@@ -11,11 +11,12 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::body::OutBody;
-use crate::client::{ClientConnection, next_part, read_body, within};
+use crate::client::{ClientConnection, within};
 use crate::codec::{AppendDecoder, CodecError, MessageDecoder, is_link_heartbeat};
 use crate::event::Event;
 use crate::headers::{self, CLUSTER_ID_MISMATCH, INCOMPATIBLE_VERSION};
 use crate::hex;
+use crate::incoming::{next_part, read_body};
 use crate::peer::Peer;
 use crate::shared::Delivery;
 use crate::status::Failure;
@@ -169,7 +170,7 @@ impl Reader {
                 Err(DialError::NotFound { peer, local })
             }
             StatusCode::PRECONDITION_FAILED => {
-                let text = read_body(&mut body, REFUSAL_BYTES_MAX, config.read_timeout)
+                let text = read_body(&mut body, REFUSAL_BYTES_MAX, config.patience())
                     .await
                     .map_err(io::Error::other)?;
                 let theirs = headers::text(&head.headers, &headers::CLUSTER_ID);

@@ -15,10 +15,11 @@ use tracing::{info, warn};
 use wal::snap::{DbFile, Snapshotter};
 
 use crate::body::OutBody;
-use crate::client::{ClientConnection, Pace, next_part, read_body, within};
+use crate::client::ClientConnection;
 use crate::codec::{CodecError, MessageDecoder, MessageEncoder};
 use crate::event::Event;
 use crate::hex;
+use crate::incoming::{InBody, read_body};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::pipeline::{PostError, check_answer, post_request};
@@ -187,7 +188,7 @@ async fn post(peer: &Peer, snapshot: OutSnapshot) -> Result<(), PostError> {
             ClientConnection::open(&url, config.tls.as_ref(), config.dial_timeout, WRITE_TIMEOUT)
                 .await?;
         let (head, mut body) = connection.send(request).await?.into_parts();
-        let text = read_body(&mut body, ANSWER_BYTES_MAX, config.read_timeout)
+        let text = read_body(&mut body, ANSWER_BYTES_MAX, config.patience())
             .await
             .map_err(io::Error::other)?;
         check_answer(config, peer.id, &url, "/raft/snapshot", head.status, &head.headers, &text)
@@ -266,7 +267,8 @@ impl ReceiveError {
 pub(crate) async fn receive(shared: &Arc<Shared>, mut body: Incoming) -> Result<(), ReceiveError> {
     let begun = Instant::now();
     let metrics = &shared.metrics;
-    let (message, rest) = match read_message(shared, &mut body).await {
+    let mut body = InBody::new(&mut body, shared.config.patience());
+    let (message, rest) = match read_message(&mut body).await {
         Ok(both) => both,
         Err(err) => {
             warn!(
@@ -354,22 +356,16 @@ pub(crate) async fn receive(shared: &Arc<Shared>, mut body: Incoming) -> Result<
 }
 
 /// The message in front, and what came with it of the file.
-async fn read_message(
-    shared: &Shared,
-    body: &mut Incoming,
-) -> Result<(Message, Bytes), DecodeError> {
+async fn read_message(body: &mut InBody<'_>) -> Result<(Message, Bytes), DecodeError> {
     let mut decoder = MessageDecoder::snapshot();
-    let mut pace = Pace::new();
     loop {
         if let Some(message) = decoder.next_message()? {
             return Ok((message, decoder.into_rest()));
         }
-        let part = within(shared.config.read_timeout, next_part(body)).await?;
-        let Some(part) = part else {
+        let Some(part) = body.next().await? else {
             let is_between = decoder.is_between();
             return Err(if is_between { DecodeError::Eof } else { DecodeError::UnexpectedEof });
         };
-        pace.check(part.len())?;
         decoder.push(&part);
     }
 }
@@ -379,7 +375,7 @@ async fn save(
     shared: &Arc<Shared>,
     index: u64,
     mut part: Bytes,
-    body: &mut Incoming,
+    body: &mut InBody<'_>,
 ) -> Result<u64, String> {
     let (parts, received) = mpsc::channel(PARTS_MAX);
     let (done, result) = oneshot::channel();
@@ -388,17 +384,13 @@ async fn save(
         // The receiver is gone when the connection is; the file is complete or removed then.
         let _ = done.send(write_parts(&*store, &metrics, index, received));
     });
-    let mut pace = Pace::new();
     let broken = loop {
         // A send fails when the disk has; the result says how.
         if !part.is_empty() && parts.send(Some(part)).await.is_err() {
             break None;
         }
-        match within(shared.config.read_timeout, next_part(body)).await {
-            Ok(Some(next)) => match pace.check(next.len()) {
-                Ok(()) => part = next,
-                Err(err) => break Some(err),
-            },
+        match body.next().await {
+            Ok(Some(next)) => part = next,
             Ok(None) => {
                 let _ = parts.send(None).await;
                 break None;

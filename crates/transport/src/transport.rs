@@ -19,6 +19,7 @@ use crate::client::{Answer, Call};
 use crate::event::{Event, Owner};
 use crate::handler;
 use crate::hex;
+use crate::incoming::{Pace, Patience};
 use crate::io::Connection;
 use crate::metrics::Metrics;
 use crate::peer::Peer;
@@ -53,8 +54,16 @@ pub struct Config {
     pub read_timeout: Duration,
     /// How long the other side may take nothing.
     pub write_timeout: Duration,
+    /// What a database, a message of the pipeline or an answer must bring in time.
+    pub pace: Pace,
     /// What is needed for URLs that want TLS.
     pub tls: Option<Tls>,
+}
+
+impl Config {
+    pub(crate) const fn patience(&self) -> Patience {
+        Patience { silence: self.read_timeout, pace: self.pace }
+    }
 }
 
 /// A connection that was accepted on the peer port.

@@ -18,8 +18,8 @@ use raft::{
     SnapshotStatus, StateType,
 };
 use transport::{
-    Call, Config, DEFAULT_IO_TIMEOUT, Event, Metrics, OutSnapshot, Owner, PeerUrl, Request, Socket,
-    Transport, Versions,
+    Call, Config, DEFAULT_IO_TIMEOUT, Event, Metrics, OutSnapshot, Owner, Pace, PeerUrl, Request,
+    Socket, Transport, Versions,
 };
 use wal::snap::{Snapshotter, db_name};
 
@@ -99,6 +99,7 @@ impl Player {
             dial_timeout: Duration::from_secs(2),
             read_timeout: DEFAULT_IO_TIMEOUT,
             write_timeout: DEFAULT_IO_TIMEOUT,
+            pace: Pace::default(),
             tls: None,
         };
         let raft_config = raft::Config {
