@@ -135,6 +135,14 @@ impl<'a, F: File> Decoder<'a, F> {
             let number = record.number;
             let kind = RecordType::from_wire(number)
                 .ok_or_else(|| self.error(Reason::UnknownType(number)))?;
+            let is_in_place = match kind {
+                RecordType::Crc => true,
+                RecordType::Metadata => self.record_offset > 0,
+                _ => self.is_head_read,
+            };
+            if !is_in_place {
+                return Err(self.error(Reason::Head));
+            }
             self.is_head_read |= kind == RecordType::Metadata;
             let was_chained = std::mem::replace(&mut self.is_chained, true);
             if kind != RecordType::Crc {

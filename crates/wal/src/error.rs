@@ -101,6 +101,11 @@ pub enum Reason {
         /// The highest index that could have come here.
         expected: u64,
     },
+    /// A segment does not begin as each does. DIFF(etcd): it does not look, and loses what has become another type.
+    Head,
+    /// A record is none that a member writes, though it can be read: its type may have changed, which its checksum does
+    /// not cover. DIFF(etcd): it takes the one for the other.
+    Impossible(&'static str),
     /// Records that must have been synced are missing before others that are there.
     Hole {
         /// Where records go on.
@@ -129,6 +134,8 @@ impl fmt::Display for Reason {
                 f,
                 "wal: slice bounds out of range, entry index {index}, expected at most {expected}"
             ),
+            Self::Head => f.write_str("wal: a segment must begin with a checksum and metadata"),
+            Self::Impossible(what) => write!(f, "wal: no member writes such a {what}"),
             Self::Hole { next } => {
                 write!(f, "wal: synced records are missing before those at position {next}")
             }

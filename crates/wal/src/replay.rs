@@ -8,8 +8,16 @@ use raft::{Entry, HardState};
 use crate::decoder::{Decoder, Next, Source};
 use crate::error::IoContext;
 use crate::names::{self, SegmentName};
+use crate::proto::Fields;
 use crate::record::RecordType;
 use crate::{Error, Metadata, Reason, SnapshotRecord};
+
+const ENTRY: &str = "raftpb.Entry";
+const HARD_STATE: &str = "raftpb.HardState";
+/// Term, vote and commit index.
+const HARD_STATE_FIELDS: u64 = 3;
+/// No cluster gets there, with an election every millisecond for thirty years; ids, which are hashes, are beyond it.
+const TERM_MAX: u64 = 1 << 40;
 
 /// What a log held after a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +76,13 @@ impl Reading {
     ) -> Result<(), Reason> {
         match kind {
             RecordType::Entry => self.entry(data, from.index)?,
-            RecordType::State => self.replay.hard_state = state(data)?,
+            RecordType::State => {
+                let state = state(data)?;
+                if state.term < self.replay.hard_state.term {
+                    return Err(Reason::Impossible(HARD_STATE));
+                }
+                self.replay.hard_state = state;
+            }
             RecordType::Metadata => match &self.metadata {
                 Some(metadata) if metadata != data => return Err(Reason::MetadataConflict),
                 Some(_) => {}
@@ -95,7 +109,11 @@ impl Reading {
     }
 
     fn entry(&mut self, data: &[u8], from: u64) -> Result<(), Reason> {
-        let entry = Entry::decode_slice(data).map_err(|_| Reason::Malformed("raftpb.Entry"))?;
+        let entry = Entry::decode_slice(data).map_err(|_| Reason::Malformed(ENTRY))?;
+        // A hard state would be an entry whose term is who was voted for.
+        if !(1..=TERM_MAX).contains(&entry.term) {
+            return Err(Reason::Impossible(ENTRY));
+        }
         self.last_index = entry.index;
         let Some(position) = entry.index.checked_sub(from).and_then(|n| n.checked_sub(1)) else {
             return Ok(());
@@ -107,13 +125,29 @@ impl Reading {
         }
         // The entry replaces what another leader had put here and after.
         entries.truncate(position as usize);
+        if entries.last().is_some_and(|last| last.term > entry.term) {
+            return Err(Reason::Impossible(ENTRY));
+        }
         entries.push(entry);
         Ok(())
     }
 }
 
 fn state(data: &[u8]) -> Result<HardState, Reason> {
-    HardState::decode_slice(data).map_err(|_| Reason::Malformed("raftpb.HardState"))
+    let state = HardState::decode_slice(data).map_err(|_| Reason::Malformed(HARD_STATE))?;
+    // An entry would be a hard state without a term, and with a field more if it has data; metadata one with an id
+    // as its term.
+    let is_possible = match state.term {
+        0 => state == HardState::default(),
+        term => term <= TERM_MAX,
+    };
+    let mut fields = Fields::new(data);
+    while let Some((number, _)) = fields.next().map_err(|_| Reason::Malformed(HARD_STATE))? {
+        if number > HARD_STATE_FIELDS {
+            return Err(Reason::Impossible(HARD_STATE));
+        }
+    }
+    if is_possible { Ok(state) } else { Err(Reason::Impossible(HARD_STATE)) }
 }
 
 fn snapshot(data: &[u8]) -> Result<SnapshotRecord, Reason> {

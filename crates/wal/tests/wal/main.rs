@@ -1,5 +1,6 @@
 //! The log and the snapshot files on a disk in memory.
 
+mod bits;
 mod crash;
 mod format;
 mod log;
