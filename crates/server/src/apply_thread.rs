@@ -93,7 +93,8 @@ impl<C: Clock> ApplyThread<C> {
             }
             self.dispatch(&mut out, &mut unsent, &mut events);
         }
-        self.close(&mut out);
+        close(&mut self.applier, &self.inputs, &self.commit, &self.clock, &mut out);
+        info!("applied-index" = self.applier.applied_index(), "stopped applying");
     }
 
     /// Applies one input; whether it is the last.
@@ -120,7 +121,7 @@ impl<C: Clock> ApplyThread<C> {
         }
         // Several inputs may each freeze a batch only if the one before has arrived, so at most
         // one is here at a time.
-        self.commit(out);
+        commit(&self.commit, out);
         if let Some(snapshot) = out.install.take() {
             let _ = self.commit.send(CommitInput::Install(snapshot));
         }
@@ -131,21 +132,13 @@ impl<C: Clock> ApplyThread<C> {
         is_last
     }
 
-    fn commit(&self, out: &mut Output) {
-        if let Some(batch) = out.commit.take() {
-            // The index that it covers is in the batch since it was frozen.
-            reach!(commitBeforePreCommitHook, commitAfterPreCommitHook);
-            let _ = self.commit.send(CommitInput::Commit(batch));
-        }
-    }
-
     fn dispatch(
         &mut self,
         out: &mut Output,
         unsent: &mut Unsent,
         events: &mut Vec<Arc<mvcc::EventBatch>>,
     ) {
-        self.commit(out);
+        commit(&self.commit, out);
         self.publisher.publish(&self.applier);
         self.publisher.publish_output(out, self.clock.now_mono(), self.clock.now_wall());
         if let Some(reader) = out.restored.take() {
@@ -230,28 +223,35 @@ impl<C: Clock> ApplyThread<C> {
             }
         }
     }
+}
 
-    /// The log would bring back what is still in memory; a clean stop spares the next start that.
-    fn close(mut self, out: &mut Output) {
-        loop {
-            if let Some(batch) = self.applier.close() {
-                let _ = self.commit.send(CommitInput::Commit(batch));
-            } else if !self.applier.is_committing() {
-                break;
-            }
-            while let Ok(input) = self.inputs.recv() {
-                let is_commit = matches!(input, Input::Committed(_));
-                if is_commit {
-                    self.applier.handle(input, self.clock.now_mono(), out);
-                    // Somebody may have waited for that, and for the next one.
-                    if let Some(batch) = out.commit.take() {
-                        let _ = self.commit.send(CommitInput::Commit(batch));
-                    }
-                    break;
-                }
-            }
+/// Hands a frozen batch on.
+fn commit(commit: &Sender<CommitInput>, out: &mut Output) {
+    if let Some(batch) = out.commit.take() {
+        // The index that it covers is in the batch since it was frozen.
+        reach!(commitBeforePreCommitHook, commitAfterPreCommitHook);
+        let _ = commit.send(CommitInput::Commit(batch));
+    }
+}
+
+/// Writes what is still in memory: the log would bring it back, and a clean stop spares the next start that.
+fn close(
+    applier: &mut Applier,
+    inputs: &Receiver<Input>,
+    to_file: &Sender<CommitInput>,
+    clock: &impl Clock,
+    out: &mut Output,
+) {
+    loop {
+        // Somebody may have waited for the batch that has arrived last, and for the next one.
+        out.commit = out.commit.take().or_else(|| applier.close());
+        if out.commit.is_none() && !applier.is_committing() {
+            return;
         }
-        info!("applied-index" = self.applier.applied_index(), "stopped applying");
+        commit(to_file, out);
+        let done = inputs.iter().find(|input| matches!(input, Input::Committed(_)));
+        let Some(done) = done else { return };
+        applier.handle(done, clock.now_mono(), out);
     }
 }
 
@@ -336,5 +336,102 @@ impl Unsent {
         if !matches!(consensus.try_send(Event::Propose(proposals)), Err(TrySendError::Full(_))) {
             self.proposals.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use backend::{Backend, Committer};
+    use cluster::Cluster;
+    use env::{MemDisk, OsClock};
+    use raft::{ConfState, Entry};
+
+    use super::*;
+
+    /// An empty state that is due for a snapshot after every entry.
+    fn applier(disk: &MemDisk) -> (Applier, Committer<MemDisk>) {
+        let options = backend::Options::default();
+        let (backend, committer) =
+            Backend::open(disk.clone(), Path::new("db"), options).expect("a file in memory");
+        let options = apply::Options {
+            member_id: 1,
+            quota: None,
+            snapshot_count: 0,
+            lease_ttl_min: 1,
+            election_timeout: Duration::ZERO,
+            lease_checkpoint: false,
+            lease_checkpoint_persist: false,
+            compaction_batch_limit: 1,
+            compaction_sleep_interval: Duration::ZERO,
+            auto_compaction: None,
+            attributes: cluster::Attributes::default(),
+            cluster_version: cluster::Version::new(3, 7, 0),
+            first_request_id: 1,
+            watch: mvcc::watch::Options::default(),
+        };
+        let (cluster, voters) = (Cluster::from_members(1, []), ConfState::from_voters(vec![1]));
+        let restored = Applier::restore(backend, options, cluster, voters, 0, Duration::ZERO);
+        (restored.expect("a state").0, committer)
+    }
+
+    fn entry(index: u64) -> Input {
+        Input::Entries(vec![Entry { term: 1, index, ..Entry::default() }])
+    }
+
+    /// The stop has been applied, one batch is on its way, and a snapshot waits for the next one.
+    #[test]
+    fn a_stop_that_meets_a_waiting_snapshot_ends() {
+        let disk = MemDisk::new();
+        let (mut applier, mut committer) = applier(&disk);
+        let (to_apply, inputs) = channel();
+        let (to_file, batches) = channel();
+        let mut out = Output::default();
+        for index in 1..=2 {
+            applier.handle(entry(index), Duration::ZERO, &mut out);
+            commit(&to_file, &mut out);
+        }
+        applier.handle(Input::Stop, Duration::ZERO, &mut out);
+        assert!(applier.is_committing());
+        let writer = thread::spawn(move || {
+            let mut written = 0;
+            for input in batches {
+                let CommitInput::Commit(batch) = input else {
+                    unreachable!("nothing else was asked for")
+                };
+                written += 1;
+                let done = committer.commit(batch).expect("a disk in memory");
+                // Who does not listen any more has what it waited for.
+                let _ = to_apply.send(Input::Committed(done));
+            }
+            written
+        });
+        let (ended, end) = channel();
+        thread::spawn(move || {
+            close(&mut applier, &inputs, &to_file, &OsClock::new(), &mut out);
+            let _ = ended.send(applier.is_committing());
+        });
+        let is_committing = end.recv_timeout(Duration::from_secs(30)).expect("it ends");
+        assert!(!is_committing);
+        assert_eq!(writer.join().expect("all is written"), 2);
+        let options = backend::Options::default();
+        let (backend, _committer) =
+            Backend::open(disk, Path::new("db"), options).expect("what was written");
+        assert_eq!(backend.consistent_index().0, 2);
+    }
+
+    #[test]
+    fn a_stop_ends_though_nobody_writes() {
+        let (mut applier, _committer) = applier(&MemDisk::new());
+        let (to_file, _) = channel();
+        let mut out = Output::default();
+        applier.handle(entry(1), Duration::ZERO, &mut out);
+        commit(&to_file, &mut out);
+        let (_, inputs) = channel();
+        close(&mut applier, &inputs, &to_file, &OsClock::new(), &mut out);
+        assert!(applier.is_committing());
     }
 }
