@@ -356,7 +356,7 @@ impl Applier {
 }
 
 /// The name under which the metrics count a request.
-fn op_name(op: OpRef<'_>) -> &'static str {
+pub fn op_name(op: OpRef<'_>) -> &'static str {
     match op {
         OpRef::Range(_) => "Range",
         OpRef::Put(_) => "Put",

@@ -24,7 +24,7 @@ mod txn;
 
 pub use applier::{Applier, Options, RestoreError};
 pub use compactor::AutoCompaction;
-pub use execute::is_supported;
+pub use execute::{is_supported, op_name};
 pub use message::{
     Alarm, Answer, Command, Compacted, Input, LeaseTtl, OpOutcome, Outcome, Output, RangeOutcome,
     Reply, SnapshotView, TxnOutcome,

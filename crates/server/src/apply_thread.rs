@@ -17,6 +17,7 @@ use transport::Transport;
 use crate::commit_thread::CommitInput;
 use crate::failpoint::reach;
 use crate::member::Notices;
+use crate::own_requests::OwnRequests;
 use crate::peer_desk::PeerDesk;
 use crate::peers;
 use crate::publish::Publisher;
@@ -57,6 +58,7 @@ pub(crate) struct ApplyThread<C> {
     pub(crate) peer_desk: Arc<PeerDesk>,
     pub(crate) notices: Notices,
     pub(crate) publisher: Publisher,
+    pub(crate) own_requests: OwnRequests,
 }
 
 impl<C: Clock> ApplyThread<C> {
@@ -170,6 +172,10 @@ impl<C: Clock> ApplyThread<C> {
                 notices.removed();
             });
         }
+        let leader_proposals = out.leader_proposals.iter().map(|(_, request)| request);
+        for request in out.proposals.iter().chain(leader_proposals) {
+            self.own_requests.proposed(request);
+        }
         if !out.conf_changes.is_empty() {
             // Raft refuses a change before it knows that the one before is applied, and who has
             // the answer to that may ask for the next one at once.
@@ -204,17 +210,21 @@ impl<C: Clock> ApplyThread<C> {
     }
 
     /// All answers of a batch reach a core at once.
-    fn deliver_replies(&self, out: &mut Output) {
+    fn deliver_replies(&mut self, out: &mut Output) {
         if out.replies.is_empty() {
             return;
         }
         let mut by_core: Vec<Vec<apply::Reply>> = Vec::new();
         by_core.resize_with(self.inboxes.len(), Vec::new);
         for reply in out.replies.drain(..) {
-            if rpc::core_of(reply.id) == PEER_CORE {
-                self.peer_desk.replied(reply.id, reply.result.map(drop));
-            } else if let Some(replies) = by_core.get_mut(usize::from(rpc::core_of(reply.id))) {
-                replies.push(reply);
+            match rpc::core_of(reply.id) {
+                SERVER_CORE => self.own_requests.applied(reply.id),
+                PEER_CORE => self.peer_desk.replied(reply.id, reply.result.map(drop)),
+                core => {
+                    if let Some(replies) = by_core.get_mut(usize::from(core)) {
+                        replies.push(reply);
+                    }
+                }
             }
         }
         for (inbox, replies) in self.inboxes.iter().zip(by_core) {

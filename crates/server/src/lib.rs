@@ -33,6 +33,7 @@ mod listen;
 pub mod log;
 mod member;
 mod metered_disk;
+mod own_requests;
 mod peer_desk;
 mod peers;
 mod publish;

@@ -30,6 +30,7 @@ use crate::fatal::fatal;
 use crate::listen::{self, Listener, Stopper};
 use crate::log::List;
 use crate::metered_disk::MeteredDisk;
+use crate::own_requests::OwnRequests;
 use crate::peer_desk::PeerDesk;
 use crate::peers::{self, Peers};
 use crate::publish::Publisher;
@@ -408,6 +409,7 @@ impl Threads {
             peer_desk,
             notices,
             publisher,
+            own_requests: OwnRequests::new(&metrics, config.request_timeout()),
         };
         let commit_thread = CommitThread {
             committer,

@@ -20,6 +20,7 @@ use transport::{HashKv, LeaseRefusal, LeaseTtl, Request, Tls, Versions};
 
 use crate::ask_leader;
 use crate::failpoint::reach_in_task;
+use crate::own_requests::OwnRequests;
 
 /// How long a question about a lease waits for the state to be fresh, as in etcd.
 const FRESH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,6 +46,7 @@ struct Waiting {
     reads: BTreeMap<u64, oneshot::Sender<Result<(), Error>>>,
     answers: BTreeMap<u64, oneshot::Sender<apply::Answer>>,
     proposals: BTreeMap<u64, oneshot::Sender<Result<(), Error>>>,
+    own_requests: OwnRequests,
 }
 
 impl Waiting {
@@ -63,6 +65,7 @@ impl PeerDesk {
         (is_strict, timeout): (bool, Duration),
         tls: Option<Tls>,
     ) -> Self {
+        let own_requests = OwnRequests::new(&metrics, timeout);
         Self {
             state,
             metrics,
@@ -78,6 +81,7 @@ impl PeerDesk {
                 reads: BTreeMap::new(),
                 answers: BTreeMap::new(),
                 proposals: BTreeMap::new(),
+                own_requests,
             }),
         }
     }
@@ -94,7 +98,9 @@ impl PeerDesk {
 
     /// A proposal of this desk is applied.
     pub(crate) fn replied(&self, id: u64, result: Result<(), Error>) {
-        tell(self.waiting.lock().proposals.remove(&id), result);
+        let mut waiting = self.waiting.lock();
+        waiting.own_requests.applied(id);
+        tell(waiting.proposals.remove(&id), result);
     }
 
     /// Apply has answered a command of this desk.
@@ -102,9 +108,20 @@ impl PeerDesk {
         tell(self.waiting.lock().answers.remove(&token), answer);
     }
 
-    /// An id for a request that nobody waits for.
-    pub(crate) fn next_request_id(&self) -> u64 {
-        self.waiting.lock().ids.next_id()
+    /// Proposes a request of this member's own, if need be only while it leads in `term`. It may be lost: whoever
+    /// proposes it finds the same again.
+    pub(crate) fn propose(&self, op: OpRef<'_>, term: Option<u64>) {
+        let mut waiting = self.waiting.lock();
+        let id = waiting.ids.next_id();
+        let entry = InternalRequestRef { id, op: Some(op), ..InternalRequestRef::default() };
+        let data = Bytes::from(entry.encode_to_vec());
+        waiting.own_requests.proposed(&data);
+        drop(waiting);
+        let event = match term {
+            Some(term) => Event::ProposeAsLeader { term, data: vec![data] },
+            None => Event::Propose(vec![replica::Proposal { id, data }]),
+        };
+        let _ = self.consensus.try_send(event);
     }
 
     /// Has it recorded that a member's data is not that of the others; 0 stands for whoever it is.
@@ -114,18 +131,7 @@ impl PeerDesk {
             member_id,
             alarm: pb::AlarmType::Corrupt.into(),
         };
-        let request = request.encode_to_vec();
-        let id = self.next_request_id();
-        let entry =
-            InternalRequestRef { id, op: Some(OpRef::Alarm(&request)), ..Default::default() };
-        // If it is lost, the next check finds the same.
-        let proposal = replica::Proposal { id, data: Bytes::from(entry.encode_to_vec()) };
-        self.tell_consensus(Event::Propose(vec![proposal]));
-    }
-
-    /// Tells consensus something that may be lost when it has no room.
-    pub(crate) fn tell_consensus(&self, event: Event) {
-        let _ = self.consensus.try_send(event);
+        self.propose(OpRef::Alarm(&request.encode_to_vec()), None);
     }
 
     /// Waits until all that is committed by now is applied, if this member leads.

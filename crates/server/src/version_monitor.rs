@@ -4,12 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use api::internal::{InternalRequestRef, OpRef};
-use api::wire::Encode as _;
-use bytes::Bytes;
+use api::internal::OpRef;
 use cluster::{Cluster, Version};
 use prost::Message as _;
-use replica::Event;
 use tracing::{info, warn};
 use transport::{Call, PeerUrl, Tls};
 
@@ -50,14 +47,7 @@ pub(crate) async fn run(desk: Arc<PeerDesk>) {
                 "updating cluster version using v3 API"
             );
             let request = api::membershippb::ClusterVersionSetRequest { ver: version.to_string() };
-            let request = request.encode_to_vec();
-            let entry = InternalRequestRef {
-                id: desk.next_request_id(),
-                op: Some(OpRef::ClusterVersionSet(&request)),
-                ..InternalRequestRef::default()
-            };
-            let data = vec![Bytes::from(entry.encode_to_vec())];
-            desk.tell_consensus(Event::ProposeAsLeader { term, data });
+            desk.propose(OpRef::ClusterVersionSet(&request.encode_to_vec()), Some(term));
         }
     }
 }

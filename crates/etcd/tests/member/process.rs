@@ -1,5 +1,6 @@
 //! Flags, exit codes, signals, files, and what is printed where.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -9,6 +10,7 @@ use api::etcdserverpb as pb;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::cluster::eventually;
 use crate::support::{End, Launch, Scratch};
 
 fn bare(scratch: &Scratch, flags: &[&str]) -> End {
@@ -457,6 +459,35 @@ fn metrics_tell_of_background_work() {
     ] {
         assert!(metrics.get(name).is_some_and(|&value| value > 0.0), "{name}");
     }
+}
+
+/// As etcd 3.7.3 counts them: what a member asks of itself like what a client asks.
+#[test]
+fn requests_of_its_own_are_counted() {
+    let scratch = Scratch::new("own-requests");
+    let server = Launch::new(&scratch.data()).start();
+    let grant = pb::LeaseGrantRequest { ttl: 1, id: 7 };
+    server.client().call::<pb::LeaseGrantResponse>("Lease/LeaseGrant", &grant).expect("grant");
+    let counts = |metrics: &BTreeMap<String, f64>, prefix: &str| {
+        let found = metrics.iter().filter(|(name, _)| name.starts_with(prefix));
+        found.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>()
+    };
+    let metrics = eventually("the end of the lease", || {
+        let metrics = server.metrics();
+        let revoked = metrics.iter().any(|(name, _)| {
+            name.starts_with("etcd_server_request_duration_seconds_count")
+                && name.contains("LeaseRevoke")
+        });
+        revoked.then_some(metrics)
+    });
+    let types = ["ClusterMemberAttrSet", "ClusterVersionSet", "LeaseGrant", "LeaseRevoke"];
+    let name = "etcd_server_request_duration_seconds_count";
+    let expected = types.map(|kind| format!("{name}{{success=\"true\",type=\"{kind}\"}} 1"));
+    assert_eq!(counts(&metrics, name), expected);
+    let name = "etcd_server_apply_duration_seconds_count";
+    let expected =
+        types.map(|kind| format!("{name}{{op=\"{kind}\",success=\"true\",version=\"v3\"}} 1"));
+    assert_eq!(counts(&metrics, name), expected);
 }
 
 /// What a member shows from the beginning, without the names of the v2 store.
