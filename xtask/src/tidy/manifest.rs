@@ -11,7 +11,7 @@ const RANKS: &[&[&str]] = &[
     &["mvcc", "lease", "cluster"],
     &["apply"],
     &["replica"],
-    &["rpc", "sim", "transport"],
+    &["client", "rpc", "sim", "transport"],
     &["server"],
     &["etcd", "etcdctl"],
     &["xtask"],

@@ -1,0 +1,97 @@
+//! Endpoints: what a user writes, and where it leads.
+
+use crate::error::{Error, Result};
+
+/// Where to connect, and under which name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `host:port`, which is the authority, too.
+    Tcp(String),
+    /// The path of a socket; the authority is `localhost`.
+    Unix(String),
+}
+
+impl Target {
+    /// Reads `http://host:port`, `host:port`, `unix:path`, `unix://path` or `unix:///path`.
+    pub(crate) fn parse(endpoint: &str) -> Result<Self> {
+        let wrong = |reason: String| Error::Endpoint { endpoint: endpoint.to_owned(), reason };
+        if let Some(path) = endpoint.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                return Err(wrong("no path to a socket".to_owned()));
+            }
+            return Ok(Self::Unix(path.to_owned()));
+        }
+        let (scheme, rest) = match endpoint.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest),
+            None if endpoint.starts_with("unixs:") => ("unixs", ""),
+            None => ("http", endpoint),
+        };
+        match scheme {
+            "http" => {}
+            "https" | "unixs" => {
+                return Err(wrong(format!(
+                    "{scheme} is not supported: this client has no TLS yet"
+                )));
+            }
+            _ => return Err(wrong(format!("unknown scheme {scheme}"))),
+        }
+        let address = rest.split('/').next().unwrap_or_default();
+        match address.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+                Ok(Self::Tcp(address.to_owned()))
+            }
+            _ => Err(wrong("not of the form host:port".to_owned())),
+        }
+    }
+
+    /// The `:authority` of requests.
+    pub(crate) fn authority(&self) -> &str {
+        match self {
+            Self::Tcp(address) => address,
+            Self::Unix(_) => "localhost",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    /// The target, or the error.
+    fn show(endpoint: &str) -> String {
+        match Target::parse(endpoint) {
+            Ok(target) => format!("{target:?} as {}", target.authority()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn endpoints_lead_somewhere() {
+        let table = [
+            ("http://10.0.0.1:2379", "Tcp(\"10.0.0.1:2379\") as 10.0.0.1:2379"),
+            ("10.0.0.1:2379", "Tcp(\"10.0.0.1:2379\") as 10.0.0.1:2379"),
+            ("http://[::1]:2379/", "Tcp(\"[::1]:2379\") as [::1]:2379"),
+            ("http://etcd:2379/some/path", "Tcp(\"etcd:2379\") as etcd:2379"),
+            ("unix:///run/etcd.sock", "Unix(\"/run/etcd.sock\") as localhost"),
+            ("unix://etcd.sock:1", "Unix(\"etcd.sock:1\") as localhost"),
+            ("unix:etcd.sock", "Unix(\"etcd.sock\") as localhost"),
+            ("unix:", "endpoint unix:: no path to a socket"),
+            ("http://etcd", "endpoint http://etcd: not of the form host:port"),
+            ("http://:2379", "endpoint http://:2379: not of the form host:port"),
+            ("ftp://etcd:1", "endpoint ftp://etcd:1: unknown scheme ftp"),
+            ("", "endpoint : not of the form host:port"),
+            (
+                "https://etcd:1",
+                "endpoint https://etcd:1: https is not supported: this client has no TLS yet",
+            ),
+            (
+                "unixs:path",
+                "endpoint unixs:path: unixs is not supported: this client has no TLS yet",
+            ),
+        ];
+        for (endpoint, expected) in table {
+            assert_eq!(show(endpoint), expected);
+        }
+    }
+}

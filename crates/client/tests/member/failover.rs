@@ -1,0 +1,210 @@
+//! What the client does when members and connections go.
+
+use std::time::Duration;
+
+use client::{Client, Code, Config};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+
+use crate::support::{Cluster, Wire, alone, eventually, run};
+
+/// Soon enough for a test that waits for the error.
+const SHORT: Duration = Duration::from_millis(300);
+
+fn quick(config: Config) -> Config {
+    config.reconnect_wait(Duration::from_millis(5), Duration::from_millis(50))
+}
+
+#[test]
+fn a_cluster_goes_on_without_a_member_and_with_it_again() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        let client = Client::connect(quick(cluster.config())).await.expect("a client");
+        let mut watcher = client.watch("k").await.expect("a watcher");
+        let mut heard = Vec::new();
+        let mut last = 0;
+        for number in 0..3 {
+            cluster.servers[number].stop().await;
+            // The one that led may be gone: a write fails then, and was perhaps done.
+            let put = async || client.put("k", number.to_string()).await.ok();
+            let header = eventually(put).await.header.expect("a header");
+            for _ in 0..3 {
+                let kv = client.get("k").await.expect("get").kvs.remove(0);
+                assert_eq!(
+                    (kv.mod_revision, &*kv.value),
+                    (header.revision, number.to_string().as_bytes())
+                );
+            }
+            last = header.revision;
+            cluster.servers[number].start().await;
+        }
+        while heard.last() != Some(&last) {
+            let response = watcher.next().await.expect("a response").expect("events");
+            heard.extend(
+                response.events.iter().filter_map(|event| Some(event.kv.as_ref()?.mod_revision)),
+            );
+        }
+        let all = client.get("k").await.expect("get").kvs.remove(0);
+        assert!(heard.iter().copied().eq(all.create_revision..=last), "{heard:?}");
+        let mut members = Vec::new();
+        eventually(async || {
+            let header = client.get("k").serializable().await.expect("get").header;
+            members.push(header.expect("a header").member_id);
+            members.sort_unstable();
+            members.dedup();
+            (members.len() == 3).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn calls_wait_for_a_member_and_say_why() {
+    run(async {
+        let mut cluster = Cluster::start(1).await;
+        cluster.servers[0].stop().await;
+        let client = Client::connect(quick(cluster.config())).await.expect("a client");
+        let error = client.with_timeout(SHORT).get("k").await.expect_err("nobody there");
+        assert_eq!(error.to_string(), "context deadline exceeded");
+        assert_eq!(error.code(), Code::DeadlineExceeded);
+        let client::Error::DeadlineExceeded { connection: Some(reason) } = error else {
+            panic!("{error:?}");
+        };
+        assert!(reason.contains("onnection refused"), "{reason}");
+        let waiting = tokio::spawn(client.put("k", "1").into_future());
+        cluster.servers[0].start().await;
+        waiting.await.expect("a task").expect("put");
+    });
+}
+
+#[test]
+fn a_write_that_may_have_happened_is_not_repeated() {
+    run(async {
+        let (cluster, direct) = alone().await;
+        let wire = Wire::to(cluster.servers[0].address()).await;
+        let client =
+            Client::connect(quick(Config::new([wire.endpoint()]))).await.expect("a client");
+        client.put("other", "").await.expect("put");
+        let mut watcher = direct.watch("k").await.expect("a watcher");
+        wire.mute(true);
+        let put = tokio::spawn(client.put("k", "1").into_future());
+        // The server has it, and its answer is lost.
+        watcher.next().await.expect("an event").expect("an event");
+        wire.mute(false);
+        wire.cut();
+        let error = put.await.expect("a task").expect_err("nobody knows");
+        assert_eq!(error.code(), Code::Unavailable);
+        // A read is repeated.
+        assert_eq!(client.get("k").await.expect("get").kvs[0].version, 1);
+        wire.mute(true);
+        let get = tokio::spawn(client.get("k").into_future());
+        let carried = wire.carried();
+        eventually(async || (wire.carried() > carried).then_some(())).await;
+        wire.mute(false);
+        wire.cut();
+        assert_eq!(get.await.expect("a task").expect("get").kvs[0].version, 1);
+    });
+}
+
+#[test]
+fn a_write_that_was_not_sent_is() {
+    run(async {
+        let (cluster, _) = alone().await;
+        let wire = Wire::to(cluster.servers[0].address()).await;
+        let client =
+            Client::connect(quick(Config::new([wire.endpoint()]))).await.expect("a client");
+        for round in 1..=20 {
+            // The connection is gone, whether or not the client has noticed.
+            wire.cut();
+            tokio::task::yield_now().await;
+            // One that was on its way when the end was noticed is not repeated, and that is right.
+            let put = async || client.put("k", round.to_string()).await.ok();
+            eventually(put).await;
+        }
+        let kv = client.get("k").await.expect("get").kvs.remove(0);
+        assert_eq!((&*kv.value, kv.version), (&b"20"[..], 20));
+    });
+}
+
+#[test]
+fn a_server_that_speaks_something_else_is_named() {
+    run(async {
+        let replies: [(&[u8], &str); 3] = [
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server speaks HTTP/1 and not gRPC"),
+            (b"\x15\x03\x01\0\x02\x02\x46", "the server wants TLS"),
+            (b"SSH-2.0-x\r\n", "the server does not speak HTTP/2"),
+        ];
+        for (reply, expected) in replies {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address").to_string();
+            let server = tokio::spawn(async move {
+                loop {
+                    let (mut socket, _) = listener.accept().await.expect("a connection");
+                    socket.write_all(reply).await.expect("a reply");
+                    // What is not read would be answered with a reset, which may overtake the reply.
+                    let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
+                }
+            });
+            let config = quick(Config::new([address.clone()])).timeout(SHORT);
+            let client = Client::connect(config).await.expect("a client");
+            match client.get("k").await.expect_err("no server") {
+                client::Error::DeadlineExceeded { connection: Some(reason) } => {
+                    assert_eq!(reason, format!("{address}: {expected}"));
+                }
+                other => panic!("{other:?}"),
+            }
+            server.abort();
+        }
+    });
+}
+
+async fn endpoints_come_from(cluster: &Cluster) {
+    let client = cluster.servers[0].client().await;
+    client.sync().await.expect("sync");
+    let mut found = client.endpoints();
+    found.sort();
+    let mut expected: Vec<String> =
+        cluster.servers.iter().map(crate::support::Server::endpoint).collect();
+    expected.sort();
+    assert_eq!(found, expected);
+    let config = Config::new([cluster.servers[0].endpoint()]);
+    let config = config.auto_sync_interval(Duration::from_millis(5)).reject_old_cluster();
+    let client = Client::connect(config).await.expect("a client");
+    eventually(async || (client.endpoints().len() == 3).then_some(())).await;
+    client.set_endpoints(["ftp://x:1"]).expect_err("no such scheme");
+}
+
+#[test]
+fn a_member_without_a_leader_refuses_who_asks_for_one() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        endpoints_come_from(&cluster).await;
+        let client = cluster.servers[0].client().await.with_require_leader();
+        client.get("k").await.expect("get");
+        cluster.servers[1].stop().await;
+        cluster.servers[2].stop().await;
+        let none = client.with_timeout(Duration::from_secs(30));
+        let error = eventually(async || none.get("k").serializable().await.err()).await;
+        assert!(error.is(client::EtcdError::NoLeader), "{error}");
+        client.with_timeout(SHORT).get("k").serializable().await.expect_err("no leader");
+    });
+}
+
+#[test]
+fn a_unix_socket_is_an_endpoint() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let path = cluster.scratch.join("wire.sock");
+        let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+        let target = cluster.servers[0].address();
+        let wire = tokio::spawn(async move {
+            let (mut local, _) = listener.accept().await.expect("a connection");
+            let mut remote = tokio::net::TcpStream::connect(target).await.expect("the server");
+            let _ = tokio::io::copy_bidirectional(&mut local, &mut remote).await;
+        });
+        let endpoint = format!("unix://{}", path.display());
+        let client = Client::connect(Config::new([endpoint])).await.expect("a client");
+        client.put("k", "v").await.expect("put");
+        wire.abort();
+    });
+}

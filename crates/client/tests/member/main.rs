@@ -1,0 +1,8 @@
+//! The client against members in this process.
+
+mod failover;
+mod kv;
+mod lease;
+mod operator;
+mod support;
+mod watch;
