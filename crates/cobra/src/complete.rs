@@ -96,7 +96,33 @@ fn candidates<A: Copy>(
         let lines = flag.choices.iter().map(|word| ((*word).to_owned(), String::new()));
         return Ok(Candidates { lines: lines.collect(), directive: Directive::Default });
     }
+    if node.is_help() {
+        return Ok(topics(root, &input.args, &text));
+    }
     Ok(words_of(node, &input, &text))
+}
+
+/// Commands that there is help for, below those that are named already.
+fn topics<A: Copy>(root: &Node<A>, named: &[Vec<u8>], text: &str) -> Candidates {
+    let mut lines = Vec::new();
+    if let Ok(found) = find::find(root, named) {
+        list_children(found.last(), text, &mut lines);
+    }
+    Candidates { lines, directive: Directive::NoFiles }
+}
+
+/// Adds the commands below that begin so; whether there is any command at all.
+fn list_children<A: Copy>(node: &Node<A>, text: &str, lines: &mut Vec<(String, String)>) -> bool {
+    let mut has_any = false;
+    for child in node.sorted() {
+        if child.is_available() || child.is_help() {
+            has_any = true;
+            if child.command.name().starts_with(text) {
+                lines.push((child.command.name().to_owned(), child.command.short.to_owned()));
+            }
+        }
+    }
+    has_any
 }
 
 /// Commands below, and words that the command takes.
@@ -108,15 +134,8 @@ fn words_of<A: Copy>(node: &Node<A>, input: &Input, text: &str) -> Candidates {
             && slot.changed
             && !node.command.persistent.iter().any(|flag| flag.name == slot.flag.name)
     });
-    if input.args.is_empty() && !own_flag_set {
-        for child in node.sorted() {
-            if child.is_available() || child.is_help() {
-                directive = Directive::NoFiles;
-                if child.command.name().starts_with(text) {
-                    lines.push((child.command.name().to_owned(), child.command.short.to_owned()));
-                }
-            }
-        }
+    if input.args.is_empty() && !own_flag_set && list_children(node, text, &mut lines) {
+        directive = Directive::NoFiles;
     }
     let words = usage::valid_words(node.command.arguments);
     if !words.is_empty() && input.args.is_empty() {

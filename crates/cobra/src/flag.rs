@@ -134,18 +134,6 @@ impl Value {
             Kind::List => Self::List(words(text)?),
         })
     }
-
-    /// What a flag has whose text from the environment could not be read: pflag stores what the parser gave.
-    fn zero(kind: Kind) -> Self {
-        match kind {
-            Kind::Bool => Self::Bool(false),
-            Kind::Int => Self::Int(0),
-            Kind::Uint => Self::Uint(0),
-            Kind::Duration => Self::Duration(0),
-            Kind::Text => Self::Text(Vec::new()),
-            Kind::List => Self::List(Vec::new()),
-        }
-    }
 }
 
 /// As pflag prints it.
@@ -368,15 +356,13 @@ impl Input {
         Ok(())
     }
 
-    /// Gives an inherited flag, which the command line has not set, the text that the environment has for it. A text that
-    /// cannot be read leaves zero behind, as in etcd.
-    pub fn set_from_environment(&mut self, name: &str, text: &[u8]) {
+    /// Gives a flag, which the command line has not set, the text that the environment has for it.
+    ///
+    /// # Errors
+    /// The text cannot be read; the flag stays as it is.
+    pub fn set_from_environment(&mut self, name: &str, text: &[u8]) -> Result<(), FlagError> {
         let index = self.slots.iter().position(|slot| slot.flag.name == name);
-        let index = index.expect("the caller has the name from this input");
-        if self.set(index, text).is_err() {
-            let slot = &mut self.slots[index];
-            slot.value = Value::zero(slot.flag.kind);
-        }
+        self.set(index.unwrap_or_else(|| panic!("no flag --{name} here")), text)
     }
 
     /// Inherited flags in the order of their names, with their values, and whether they were set.

@@ -40,6 +40,8 @@ pub fn script(shell: Shell, name: &str) -> String {
     template.trim_start().replace("NAME", name)
 }
 
+// DIFF(etcd): its tools print the scripts of their library.
+
 /// Bash splits words at `=` as well, so that the line is split again, and only what is behind `=` is offered.
 const BASH: &str = r#"
 # bash completion for NAME: source <(NAME completion bash)

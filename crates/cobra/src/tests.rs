@@ -168,6 +168,8 @@ fn candidates_come_with_a_directive() {
         ("__complete get --order ''", &format!("0 ASCEND|DESCEND|:0|{none}")),
         ("__complete get --order=D", &format!("0 ASCEND|DESCEND|:0|{none}")),
         ("__complete get a", &format!("0 :0|{none}")),
+        ("__completeNoDesc help m", &format!("0 member|:4|{no_files}")),
+        ("__completeNoDesc help member ''", &format!("0 list|remove|:4|{no_files}")),
         ("__complete completion b", &format!("0 bash|:4|{no_files}")),
         (
             "__complete get --nope ''",

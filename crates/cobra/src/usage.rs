@@ -1,6 +1,6 @@
 //! Usage and help.
 
-use crate::command::{Arguments, Node, Program};
+use crate::command::{Arguments, COMPLETE, COMPLETE_BARE, Node, Program};
 use crate::flag::{Flag, Kind, Origin};
 
 /// The flag that each command has; its text ends with the command's name.
@@ -38,6 +38,9 @@ pub(crate) fn usage<A: Copy>(program: &Program<A>, path: &[&Node<A>]) -> String 
     let has_commands = node.children.iter().any(Node::is_available);
     if has_commands {
         out += &format!("\n  {line} [command]");
+    }
+    if command.name() == COMPLETE {
+        out += &format!("\n\nAliases:\n  {COMPLETE}, {COMPLETE_BARE}");
     }
     if !command.example.is_empty() {
         out += &format!("\n\nExamples:\n{}", command.example);
