@@ -31,7 +31,7 @@ const ROUND_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How many scenarios a round has: four loads on clusters of one and of three, and the regressions.
 const SCENARIOS: usize = 8 + 10;
 
-/// How often a scenario is tried that the machine is too busy to decide.
+/// How often a scenario is tried that ends without a verdict.
 const ATTEMPTS: usize = 3;
 
 struct Options {
@@ -168,7 +168,7 @@ impl Bench {
             if !scenario.is_undecided() {
                 break;
             }
-            println!("round {round}: {scenario}: the machine was too busy; again");
+            println!("round {round}: {scenario}: no verdict; again");
             let levels: Vec<String> =
                 scenario.name.split('/').map(|level| format!("^{level}$")).collect();
             let name = format!("{round}-{}-{attempt}", scenario.name.replace('/', "-"));

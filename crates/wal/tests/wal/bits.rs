@@ -114,7 +114,8 @@ fn a_changed_bit_in_a_head_is_noticed_or_has_no_effect() {
                             && found != whole
                         {
                             let (was, is) = (text(&whole.0), text(&found.0));
-                            let place = format!("{len} steps, from {}, {segment}:{at}.{bit}", from.index);
+                            let place =
+                                format!("{len} steps, from {}, {segment}:{at}.{bit}", from.index);
                             silent.push(format!("{place}: {was}\n  as {is}"));
                         }
                     }
