@@ -42,6 +42,7 @@ mod call;
 mod channel;
 mod client;
 pub mod cluster;
+pub mod concurrency;
 mod config;
 mod endpoint;
 mod error;

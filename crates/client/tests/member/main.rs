@@ -1,5 +1,6 @@
 //! The client against members in this process.
 
+mod concurrency;
 mod failover;
 mod kv;
 mod lease;
