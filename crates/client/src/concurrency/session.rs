@@ -120,6 +120,12 @@ impl Session {
         let _ = done.wait_for(|is_done| *is_done).await;
     }
 
+    /// Whether the lease is kept alive no longer.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        *self.keeper.done.borrow() || self.keeper.task.is_finished()
+    }
+
     /// Keeps the lease alive no longer, in all clones; it ends after its time.
     pub fn orphan(&self) {
         self.keeper.task.abort();

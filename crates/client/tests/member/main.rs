@@ -3,6 +3,7 @@
 mod concurrency;
 mod failover;
 mod kv;
+mod layers;
 mod lease;
 mod operator;
 mod support;
