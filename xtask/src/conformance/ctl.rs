@@ -1,0 +1,115 @@
+//! Part `ctl`: our etcdctl beside the official one. Both run the same scripts against our server, each from a fresh member;
+//! standard output, standard error and exit code of each command must be equal.
+//!
+//! The scripts are the commands of etcdctl in `conformance/cli.txt`, and `conformance/ctl.txt`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::cli::{self, Cast};
+use super::process::{self, Member, Server};
+use super::{Outcome, tools::Tools};
+
+/// What passes of a snapshot before the way is blocked.
+const SNAPSHOT_BYTES: u64 = 256 << 10;
+
+pub(super) fn run(
+    tools: &Tools,
+    server: &Path,
+    etcdctl: &Path,
+    work: &Path,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    let official = tools.bin("etcdctl");
+    let member = Member::new(work.join("data"));
+    for script in ["cli.txt", "ctl.txt"] {
+        let mut steps = cli::read(tools, script)?;
+        steps.retain(|step| step.words[0] == "ctl" && !step.official);
+        let cast = Cast { tools, etcdctl: &official, server };
+        let expected = cli::play(cast, &member, work, &steps)?;
+        let actual = cli::play(Cast { etcdctl, ..cast }, &member, work, &steps)?;
+        for (step, (want, got)) in steps.iter().zip(expected.iter().zip(&actual)) {
+            let name = format!("ctl {script}:{}: {}", step.line, step.text);
+            outcome.case(&name, cli::compare(want, got));
+        }
+    }
+    outcome.case("ctl an interrupted snapshot", interrupted_snapshot(server, etcdctl, work));
+    Ok(())
+}
+
+/// Ctrl-C in the middle of a snapshot: what there is of it goes, and the file of before stays.
+fn interrupted_snapshot(server: &Path, etcdctl: &Path, work: &Path) -> Result<(), String> {
+    let member = Member::new(work.join("snapshot"));
+    let server = Server::start(server, &member, &[])?;
+    let text = |error: std::io::Error| error.to_string();
+    for key in 0..8 {
+        let mut put = Command::new(etcdctl);
+        put.args(["--endpoints", &server.endpoint(), "put", &format!("k{key}")]);
+        let value = vec![b'v'; 512 << 10];
+        process::run(&mut put, &value, Duration::from_secs(20))?.success("etcdctl put")?;
+    }
+    let file = work.join("old.db");
+    let part = work.join("old.db.part");
+    fs::write(&file, "old").map_err(text)?;
+    let mut child = Command::new(etcdctl)
+        .args(["--endpoints", &blocked_way(&server.endpoint())?, "snapshot", "save"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(text)?;
+    let mut stderr = BufReader::new(child.stderr.take().ok_or("no stderr")?);
+    let mut line = String::new();
+    while !line.contains("fetching snapshot") {
+        line.clear();
+        if stderr.read_line(&mut line).map_err(text)? == 0 {
+            return Err("it ended before it had fetched anything".to_owned());
+        }
+    }
+    if !part.exists() {
+        return Err(format!("there is no {}", part.display()));
+    }
+    process::signal(&child, "-INT")?;
+    let output = process::finish(child, Vec::new(), Duration::from_secs(20))?;
+    if output.code != 5 {
+        return Err(format!("exit {} and not 5", output.code));
+    }
+    if part.exists() || fs::read_to_string(&file).map_err(text)? != "old" {
+        return Err("the part stayed, or the old file went".to_owned());
+    }
+    server.stop()
+}
+
+/// An address that leads to the server, but lets no more than [`SNAPSHOT_BYTES`] come back.
+fn blocked_way(server: &str) -> Result<String, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    let server = server.to_owned();
+    // The threads end with the connections, or with this program.
+    thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let Ok(upstream) = TcpStream::connect(&server) else { return };
+            let (Ok(mut from), Ok(mut to)) = (client.try_clone(), upstream.try_clone()) else {
+                return;
+            };
+            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            thread::spawn(move || back(upstream, client));
+        }
+    });
+    Ok(address.to_string())
+}
+
+/// Passes on what may pass, and then keeps the connection open until the client has gone.
+fn back(upstream: TcpStream, mut client: TcpStream) -> std::io::Result<()> {
+    std::io::copy(&mut upstream.take(SNAPSHOT_BYTES), &mut client)?;
+    client.flush()?;
+    loop {
+        thread::park();
+    }
+}
