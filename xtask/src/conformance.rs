@@ -1,7 +1,7 @@
 //! `cargo xtask conformance`: the official clients, tools and files of etcd, against ours.
 //!
 //! Every part compares with the real server or is judged by a program that also passes against the real server:
-//! `cli` runs one script of etcdctl and etcdutl commands twice, `client` runs a Go program on etcd's client library,
+//! `cli` runs one script of etcdctl and etcdutl commands twice, `ctl` does so with our etcdctl, `client` runs a Go program on etcd's client library,
 //! `rust` one on the crate `etcd-client`, `zoo` others in Python, JavaScript and Java, `files` passes data directories
 //! between the servers, `mixed` makes
 //! them members of one cluster, `bad` sends bad input.
@@ -9,6 +9,7 @@
 mod bad;
 mod cli;
 mod client;
+mod ctl;
 mod files;
 mod mixed;
 mod normalise;
@@ -23,9 +24,8 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 7] = ["cli", "client", "rust", "zoo", "files", "mixed", "bad"];
-const USAGE: &str =
-    "usage: cargo xtask conformance [--ours PATH] [tools|cli|client|rust|zoo|files|mixed|bad ...]";
+const PARTS: [&str; 8] = ["cli", "ctl", "client", "rust", "zoo", "files", "mixed", "bad"];
+const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|client|rust|zoo|files|mixed|bad ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -121,6 +121,7 @@ fn run_parts(
     if parts.iter().all(|part| part == "tools") && !parts.is_empty() {
         return Ok(());
     }
+    let given = ours.is_some();
     let ours = our_binary(ours)?;
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
     for part in PARTS {
@@ -133,6 +134,10 @@ fn run_parts(
         let (passed, failed, begun) = (outcome.passed, outcome.failed, Instant::now());
         let result = match part {
             "cli" => cli::run(tools, &ours, &work, outcome),
+            "ctl" => {
+                let etcdctl = our_etcdctl(&ours, given)?;
+                ctl::run(tools, &ours, &etcdctl, &work, outcome)
+            }
             "client" => client::run(tools, &ours, &work, outcome),
             "rust" => rust::run(tools, &ours, &work, outcome),
             "zoo" => zoo::run(tools, &ours, &work, outcome),
@@ -174,11 +179,21 @@ pub(crate) fn our_binary(given: Option<PathBuf>) -> Result<PathBuf, String> {
     if let Some(path) = given {
         return path.canonicalize().map_err(|e| format!("--ours {}: {e}", path.display()));
     }
-    eprintln!("conformance: cargo build --release --bin etcd");
+    build("etcd")
+}
+
+/// Our etcdctl: the one beside a given server, or the release build.
+fn our_etcdctl(server: &Path, given: bool) -> Result<PathBuf, String> {
+    if given { Ok(server.with_file_name("etcdctl")) } else { build("etcdctl") }
+}
+
+/// The release build of a program, brought up to date.
+fn build(name: &str) -> Result<PathBuf, String> {
+    eprintln!("conformance: cargo build --release --bin {name}");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(crate::root()).args(["build", "--release", "--bin", "etcd"]);
+    cargo.current_dir(crate::root()).args(["build", "--release", "--bin", name]);
     process::run(&mut cargo, b"", Duration::from_secs(3600))?.success("cargo build")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = crate::root().join(target.as_deref().unwrap_or(Path::new("target")));
-    Ok(target.join("release/etcd"))
+    Ok(target.join("release").join(name))
 }

@@ -13,21 +13,37 @@ use super::process::{self, Member, Output, Server};
 use super::{Outcome, tools::Tools};
 
 #[derive(Debug, Default, PartialEq)]
-struct Step {
-    line: usize,
-    text: String,
-    words: Vec<String>,
+pub(super) struct Step {
+    pub(super) line: usize,
+    pub(super) text: String,
+    pub(super) words: Vec<String>,
+    /// Variables for the command alone.
+    environment: Vec<(String, String)>,
     stdin: String,
     /// Name under which the lease id printed by the command is remembered.
     capture: Option<String>,
     /// The command ends after so many lines.
     lines: Option<usize>,
+    /// Nobody reads what it prints.
+    closed: bool,
+    /// It is interrupted when it has printed something.
+    interrupt: bool,
+    /// Only the official program is asked: ours is known to answer something else.
+    pub(super) official: bool,
 }
 
-struct Answer {
+pub(super) struct Answer {
     stdout: String,
     stderr: String,
     code: i32,
+}
+
+/// Who plays a script: the tools, and the server.
+#[derive(Clone, Copy)]
+pub(super) struct Cast<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) etcdctl: &'a Path,
+    pub(super) server: &'a Path,
 }
 
 pub(super) fn run(
@@ -36,26 +52,33 @@ pub(super) fn run(
     work: &Path,
     outcome: &mut Outcome,
 ) -> Result<(), String> {
-    let path = tools.source.join("cli.txt");
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let mut steps = parse(&text)?;
+    let mut steps = read(tools, "cli.txt")?;
     if !tools.has_35() {
         steps.retain(|step| !step.words[0].ends_with("35"));
     }
     // One identity for both servers, so that even the ids that they derive from it are comparable.
     let member = Member::new(work.join("data"));
-    let expected = play(tools, &tools.bin("etcd"), &member, work, &steps)?;
+    let (etcd, etcdctl) = (tools.bin("etcd"), tools.bin("etcdctl"));
+    let cast = Cast { tools, etcdctl: &etcdctl, server: &etcd };
+    let expected = play(cast, &member, work, &steps)?;
     eprintln!("cli: {} commands against the real server done", steps.len());
-    let actual = play(tools, ours, &member, work, &steps)?;
+    let actual = play(Cast { server: ours, ..cast }, &member, work, &steps)?;
     for (step, (want, got)) in steps.iter().zip(expected.iter().zip(&actual)) {
         outcome.case(&format!("cli.txt:{}: {}", step.line, step.text), compare(want, got));
     }
     Ok(())
 }
 
-fn play(
-    tools: &Tools,
-    binary: &Path,
+/// The steps of a script among the sources.
+pub(super) fn read(tools: &Tools, name: &str) -> Result<Vec<Step>, String> {
+    let path = tools.source.join(name);
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    parse(&text).map_err(|why| format!("{name}: {why}"))
+}
+
+/// Runs all steps, one after the other, on a fresh member.
+pub(super) fn play(
+    cast: Cast<'_>,
     member: &Member,
     work: &Path,
     steps: &[Step],
@@ -64,12 +87,12 @@ fn play(
     let files = work.join("files");
     let _ = fs::remove_dir_all(&files);
     fs::create_dir_all(&files).map_err(|e| format!("{}: {e}", files.display()))?;
-    let server = Server::start(binary, member, &[])?;
+    let server = Server::start(cast.server, member, &[])?;
     server.wait_version("3.7.0")?;
     let mut known = vec![(files.display().to_string(), "$DIR".to_owned())];
     let mut answers = Vec::with_capacity(steps.len());
     for step in steps {
-        let output = execute(tools, &server.endpoint(), &files, step, &known)?;
+        let output = execute(cast, &server.endpoint(), &files, step, &known)?;
         if let Some(name) = &step.capture {
             remember(&mut known, name, &output)?;
         }
@@ -84,18 +107,18 @@ fn play(
 }
 
 fn execute(
-    tools: &Tools,
+    cast: Cast<'_>,
     endpoint: &str,
     files: &Path,
     step: &Step,
     known: &[(String, String)],
 ) -> Result<Output, String> {
     let program = match step.words[0].as_str() {
-        "ctl" => tools.bin("etcdctl"),
-        "utl" => tools.bin("etcdutl"),
-        "ctl35" => tools.bin35("etcdctl"),
-        "utl35" => tools.bin35("etcdutl"),
-        other => return Err(format!("cli.txt:{}: unknown program {other}", step.line)),
+        "ctl" => cast.etcdctl.to_owned(),
+        "utl" => cast.tools.bin("etcdutl"),
+        "ctl35" => cast.tools.bin35("etcdctl"),
+        "utl35" => cast.tools.bin35("etcdutl"),
+        other => return Err(format!("line {}: unknown program {other}", step.line)),
     };
     let expand = |text: &str| {
         let mut text = text.replace("$EP", endpoint);
@@ -110,7 +133,14 @@ fn execute(
     if step.words[0].starts_with("ctl") && !step.text.contains("--endpoints") {
         command.env("ETCDCTL_ENDPOINTS", endpoint);
     }
+    command.envs(step.environment.iter().map(|(name, value)| (name, expand(value))));
     let stdin = expand(&step.stdin);
+    if step.closed {
+        return process::run_closed(&mut command, Duration::from_secs(20));
+    }
+    if step.interrupt {
+        return process::run_interrupted(&mut command, Duration::from_secs(20));
+    }
     process::run_lines(&mut command, stdin.as_bytes(), Duration::from_secs(20), step.lines)
 }
 
@@ -118,7 +148,7 @@ fn execute(
 fn remember(known: &mut Vec<(String, String)>, name: &str, output: &Output) -> Result<(), String> {
     let text = output.text();
     let is_id = |word: &&str| word.len() == 16 && word.chars().all(|c| c.is_ascii_hexdigit());
-    let word = text.split([' ', '\n']).find(is_id);
+    let word = text.split([' ', '\n', '/', '"']).find(is_id);
     let word = word.ok_or_else(|| format!("no lease id for ${name} in {text:?}"))?;
     let id = u64::from_str_radix(word, 16).map_err(|e| e.to_string())?;
     known.push((word.to_owned(), format!("${name}")));
@@ -133,7 +163,7 @@ fn readable(bytes: &[u8], known: &[(String, String)]) -> String {
     }
 }
 
-fn compare(want: &Answer, got: &Answer) -> Result<(), String> {
+pub(super) fn compare(want: &Answer, got: &Answer) -> Result<(), String> {
     if want.code != got.code {
         let stderr = process::last_lines(&got.stderr, 2);
         return Err(format!("exit {} and not {}: {stderr}", got.code, want.code));
@@ -186,7 +216,21 @@ fn parse(script: &str) -> Result<Vec<Step>, String> {
                 Some(count.trim().parse().map_err(|e| format!("line {}: {e}", step.line))?);
             text = head;
         }
+        for (mark, flag) in [
+            (" %closed", &mut step.closed),
+            (" %interrupt", &mut step.interrupt),
+            (" %official", &mut step.official),
+        ] {
+            if let Some(head) = text.trim_end().strip_suffix(mark) {
+                *flag = true;
+                text = head;
+            }
+        }
         step.words = words(text);
+        while let Some((name, value)) = step.words.first().and_then(|word| word.split_once('=')) {
+            step.environment.push((name.to_owned(), value.to_owned()));
+            step.words.remove(0);
+        }
         steps.push(step);
     }
     Ok(steps)
@@ -218,7 +262,7 @@ mod tests {
     #[test]
     fn a_script_is_read_line_by_line() {
         let steps = parse(
-            "# note\nctl put a ''\nctl txn -w json <<\nx\n\n<<\nctl watch 'a b' %lines=3\nctl l => L\n",
+            "# note\nctl put a ''\nctl txn -w json <<\nx\n\n<<\nctl watch 'a b' %lines=3\nctl l => L\nA=b ctl x %closed\n",
         );
         let word = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
         let step = |line, text: &str, words| Step {
@@ -232,6 +276,11 @@ mod tests {
             Step { stdin: "x\n\n".to_owned(), ..step(3, "ctl txn -w json <<", "ctl|txn|-w|json") },
             Step { lines: Some(3), ..step(7, "ctl watch 'a b' %lines=3", "ctl|watch|a b") },
             Step { capture: Some("L".to_owned()), ..step(8, "ctl l => L", "ctl|l") },
+            Step {
+                environment: vec![("A".to_owned(), "b".to_owned())],
+                closed: true,
+                ..step(9, "A=b ctl x %closed", "ctl|x")
+            },
         ];
         assert_eq!(steps, Ok(expected));
     }

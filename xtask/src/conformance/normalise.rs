@@ -60,6 +60,11 @@ pub(super) fn normalise(text: &str, known: &[(String, String)]) -> String {
     for (value, name) in known {
         text = text.replace(value, name);
     }
+    // Where in its source a Go program has given up.
+    while let Some((head, tail)) = text.split_once(",\"stacktrace\":\"") {
+        let behind = tail.split_once('"').map_or("", |(_, behind)| behind);
+        text = format!("{head}{behind}");
+    }
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(c) = rest.chars().next() {
@@ -134,6 +139,7 @@ mod tests {
             ("is healthy: took = 1.25ms\nnext", "is healthy: took = ~\nnext"),
             ("{\"ts\":\"2026-01-01T00:00:00\",\"a\":1}", "{\"ts\":\"~\",\"a\":1}"),
             ("a, 3.7.0, 25 kB, 16 kB, 34%, 2.1 GB, 7", "a, 3.7.0, ~, ~, ~, ~, 7"),
+            ("{\"a\":1,\"stacktrace\":\"x.go:1\"}", "{\"a\":1}"),
             ("TTL(5s), remaining(4s)", "TTL(5s), remaining(~s)"),
             ("┌────┬──┐\n", "┌─┬─┐\n"),
             ("2026-11-21T11:30:51Z\tinfo\t{0xc0ffee}", "~Z\tinfo\t{0x~}"),

@@ -57,7 +57,11 @@ pub(crate) fn run_lines(
     let mut stderr = child.stderr.take().ok_or("no stderr")?;
     let stdin = stdin.to_vec();
     // A command that exits without reading its input breaks the pipe; that is its right.
-    let feeder = thread::spawn(move || input.write_all(&stdin).is_ok());
+    let feeder = thread::spawn(move || {
+        let _ = input.write_all(&stdin);
+        // One that is waited for a few lines alone may take the end of its input for its own end.
+        lines.map(|_| input)
+    });
     let errors = thread::spawn(move || {
         let mut bytes = Vec::new();
         stderr.read_to_end(&mut bytes).map(|_| bytes)
@@ -90,6 +94,59 @@ pub(crate) fn run_lines(
         None if killed => -1,
         None => 0,
     };
+    Ok(Output { stdout, stderr, code })
+}
+
+/// Runs `command` with a standard output that nobody reads. What it says on standard error is kept.
+pub(crate) fn run_closed(command: &mut Command, limit: Duration) -> Result<Output, String> {
+    let (reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    drop(reader);
+    let child = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn();
+    finish(child.map_err(|e| e.to_string())?, Vec::new(), limit)
+}
+
+/// Runs `command`, and interrupts it when it has printed a line.
+pub(crate) fn run_interrupted(command: &mut Command, limit: Duration) -> Result<Output, String> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|e| e.to_string())?;
+    let mut stdout = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+    let mut bytes = Vec::new();
+    stdout.read_until(b'\n', &mut bytes).map_err(|e| e.to_string())?;
+    signal(&child, "-INT")?;
+    let rest = thread::spawn(move || {
+        let mut rest = Vec::new();
+        stdout.read_to_end(&mut rest).map(|_| rest)
+    });
+    let mut output = finish(child, bytes, limit)?;
+    let rest = rest.join().map_err(|_| "reader panicked")?.map_err(|e| e.to_string())?;
+    output.stdout.extend(rest);
+    Ok(output)
+}
+
+/// Sends a signal, by its name behind a dash.
+pub(crate) fn signal(child: &Child, name: &str) -> Result<(), String> {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status();
+    sent.map(drop).map_err(|e| format!("cannot run kill: {e}"))
+}
+
+/// Waits for a child to end, and takes what it has said on standard error, which must be little.
+pub(crate) fn finish(mut child: Child, stdout: Vec<u8>, limit: Duration) -> Result<Output, String> {
+    let deadline = Instant::now() + limit;
+    let code = loop {
+        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+            break exit_code(status);
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            break -1;
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    let mut stderr = Vec::new();
+    if let Some(mut errors) = child.stderr.take() {
+        errors.read_to_end(&mut stderr).map_err(|e| e.to_string())?;
+    }
     Ok(Output { stdout, stderr, code })
 }
 
