@@ -12,6 +12,14 @@ pub struct NumberError {
     what: &'static str,
 }
 
+impl NumberError {
+    /// Whether it is a number, and too large.
+    #[must_use]
+    pub fn is_range(&self) -> bool {
+        self.what == RANGE
+    }
+}
+
 impl fmt::Display for NumberError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -1,4 +1,4 @@
-//! What it is: command lines as the Go library cobra reads them, since etcd's tools are built on it.
+//! What it is: command lines as Go's libraries read them: cobra, of etcd's tools, and flag, of its server.
 //! What it never does: print, read the environment, or run anything; text in, text or an action out.
 //! Entry types: [`Program`], [`Command`], [`Flag`]; [`Program::interpret`] gives an [`Outcome`].
 //! Owner: none; commands are constants.
@@ -11,7 +11,7 @@
 //! between and behind, the usage goes to standard error behind an error and to standard output
 //! when it was asked for.
 //!
-//! [`go`] has the forms in which Go reads and writes numbers, durations and quoted text.
+//! [`go`] has the forms in which Go reads and writes numbers, durations and quoted text, [`goflag`] is that other package.
 //!
 //! Left out: what etcd's tools do not use, such as hooks, required flags and aliases.
 
@@ -20,6 +20,7 @@ mod complete;
 mod find;
 mod flag;
 pub mod go;
+pub mod goflag;
 mod script;
 mod usage;
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::goflag;
+use crate::commandline;
 use crate::table::{self, Kind};
 
 /// The longest configuration file that is read.
@@ -58,7 +58,7 @@ fn from_value(value: &Value) -> Result<Vec<(&'static str, String)>, String> {
         if text.is_empty() && (flag.kind == Kind::Urls || LISTS.contains(&flag.name)) {
             continue;
         }
-        goflag::check(flag, &text).map_err(|why| format!("{key}: {why}"))?;
+        commandline::check(flag, &text).map_err(|why| format!("{key}: {why}"))?;
         texts.push((flag.name, text));
     }
     Ok(texts)

@@ -2,8 +2,8 @@
 //! a signal comes.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 
+mod commandline;
 mod file;
-mod goflag;
 mod help;
 mod notify;
 mod options;
@@ -18,8 +18,8 @@ use server::log::List;
 use server::{Member, Notice};
 use tracing::{error, info, warn};
 
-use crate::goflag::UsageError;
 use crate::options::{Options, Refusal, Request};
+use cobra::goflag::UsageError;
 
 /// Go's exit code for a command line that can't be parsed.
 const EXIT_USAGE: u8 = 2;

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cobra::go;
+use cobra::goflag::{self, UsageError};
 use server::log::{Format, LogOptions, Output};
 use server::{AutoCompaction, Config, TlsFiles, TlsVersion, Url};
 
-use crate::goflag::{self, UsageError};
+use crate::commandline;
 use crate::table::{self, FLAGS, Flag, Kind, Support};
 
 /// The names that Go knows for `--cipher-suites`. Nothing but TLS reads them.
@@ -105,7 +107,7 @@ impl Values {
     }
 
     fn duration(&self, name: &str) -> Duration {
-        let nanos = goflag::duration(self.text(name)).expect("checked when it was read");
+        let nanos = go::parse_duration(self.text(name)).expect("checked when it was read");
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
@@ -123,7 +125,7 @@ pub(crate) fn read(
     arguments: &[String],
     environment: &[(String, String)],
 ) -> Result<Request, Refusal> {
-    let parsed = goflag::parse(arguments).map_err(Refusal::Usage)?;
+    let parsed = commandline::parse(arguments).map_err(Refusal::Usage)?;
     if let Some(extra) = parsed.rest.first() {
         return Ok(Request::Run(Box::new(Options::invalid(format!(
             "{extra:?} is not a valid flag"
@@ -176,7 +178,7 @@ fn merge_environment(
         if value.is_empty() {
             continue;
         }
-        goflag::check(flag, value).map_err(|why| {
+        commandline::check(flag, value).map_err(|why| {
             Refusal::Fatal(format!("invalid value {value:?} for {key}: {why}\0{key}"))
         })?;
         values.texts.push((flag.name, value.clone()));
@@ -205,7 +207,7 @@ fn check_support(values: &Values) -> Result<(), String> {
 fn is_default(flag: &Flag, value: &str) -> bool {
     match flag.kind {
         Kind::Bool => server::parse_bool(value) == server::parse_bool(flag.default),
-        Kind::Duration => goflag::duration(value) == goflag::duration(flag.default),
+        Kind::Duration => go::parse_duration(value) == go::parse_duration(flag.default),
         _ => value == flag.default,
     }
 }
@@ -424,7 +426,7 @@ fn auto_compaction(values: &Values) -> Result<Option<AutoCompaction>, String> {
     if number == Some(0) || retention.is_empty() {
         return Ok(None);
     }
-    let nanos = goflag::duration(retention);
+    let nanos = go::parse_duration(retention).ok();
     match values.text("auto-compaction-mode") {
         "periodic" => {
             let nanos = match (number, nanos) {
