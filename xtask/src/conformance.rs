@@ -14,6 +14,7 @@ mod files;
 mod mixed;
 mod normalise;
 pub(crate) mod process;
+mod raftexample;
 mod rust;
 pub(crate) mod tools;
 mod zoo;
@@ -24,8 +25,9 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 8] = ["cli", "ctl", "client", "rust", "zoo", "files", "mixed", "bad"];
-const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|client|rust|zoo|files|mixed|bad ...]";
+const PARTS: [&str; 9] =
+    ["cli", "ctl", "client", "rust", "zoo", "files", "mixed", "bad", "raftexample"];
+const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|client|rust|zoo|files|mixed|bad|raftexample ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -135,7 +137,7 @@ fn run_parts(
         let result = match part {
             "cli" => cli::run(tools, &ours, &work, outcome),
             "ctl" => {
-                let etcdctl = our_etcdctl(&ours, given)?;
+                let etcdctl = our_tool("etcdctl", &ours, given)?;
                 ctl::run(tools, &ours, &etcdctl, &work, outcome)
             }
             "client" => client::run(tools, &ours, &work, outcome),
@@ -143,7 +145,11 @@ fn run_parts(
             "zoo" => zoo::run(tools, &ours, &work, outcome),
             "files" => files::run(tools, &ours, &work, outcome),
             "mixed" => mixed::run(tools, &ours, &work, outcome),
-            _ => bad::run(tools, &ours, &work, outcome),
+            "bad" => bad::run(tools, &ours, &work, outcome),
+            _ => {
+                let example = our_tool("raftexample", &ours, given)?;
+                raftexample::run(tools, example, &work, outcome)
+            }
         };
         if let Err(why) = result {
             outcome.case(part, Err(why));
@@ -182,9 +188,9 @@ pub(crate) fn our_binary(given: Option<PathBuf>) -> Result<PathBuf, String> {
     build("etcd")
 }
 
-/// Our etcdctl: the one beside a given server, or the release build.
-fn our_etcdctl(server: &Path, given: bool) -> Result<PathBuf, String> {
-    if given { Ok(server.with_file_name("etcdctl")) } else { build("etcdctl") }
+/// Another program of ours: the one beside a given server, or the release build.
+fn our_tool(name: &str, server: &Path, given: bool) -> Result<PathBuf, String> {
+    if given { Ok(server.with_file_name(name)) } else { build(name) }
 }
 
 /// The release build of a program, brought up to date.

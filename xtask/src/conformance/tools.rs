@@ -66,6 +66,16 @@ impl Tools {
     }
 }
 
+impl Tools {
+    /// etcd's raftexample, which is built when it is asked for.
+    pub(crate) fn raftexample(&self) -> Result<PathBuf, String> {
+        let program = self.bin.join("raftexample");
+        let package = "go.etcd.io/etcd/v3/contrib/raftexample";
+        go(&self.source.join("raftexample"), &["build"], &program, package)?;
+        Ok(program)
+    }
+}
+
 /// Paths of what etcd's own tests need.
 #[derive(Debug)]
 pub(crate) struct Suite {
