@@ -147,7 +147,10 @@ fn execute(
 /// The lease id in the answer, in its two notations: hexadecimal as etcdctl prints it and decimal as JSON has it.
 fn remember(known: &mut Vec<(String, String)>, name: &str, output: &Output) -> Result<(), String> {
     let text = output.text();
-    let is_id = |word: &&str| word.len() == 16 && word.chars().all(|c| c.is_ascii_hexdigit());
+    // In the keys of locks it has no zeros before it.
+    let is_id = |word: &&str| {
+        (13..=16).contains(&word.len()) && word.chars().all(|c| c.is_ascii_hexdigit())
+    };
     let word = text.split([' ', '\n', '/', '"']).find(is_id);
     let word = word.ok_or_else(|| format!("no lease id for ${name} in {text:?}"))?;
     let id = u64::from_str_radix(word, 16).map_err(|e| e.to_string())?;

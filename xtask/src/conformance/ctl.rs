@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cli::{self, Cast};
 use super::process::{self, Member, Server};
@@ -39,7 +39,74 @@ pub(super) fn run(
         }
     }
     outcome.case("ctl an interrupted snapshot", interrupted_snapshot(server, etcdctl, work));
+    for (name, flags) in MIRRORS {
+        let theirs = mirror(server, &official, &official, flags, &work.join("theirs"));
+        let ours = mirror(server, &official, etcdctl, flags, &work.join("ours"));
+        let result = match (theirs, ours) {
+            (Ok(theirs), Ok(ours)) if theirs == ours => Ok(()),
+            (theirs, ours) => Err(format!("\n    etcd: {theirs:?}\n    ours: {ours:?}")),
+        };
+        outcome.case(&format!("ctl make-mirror: {name}"), result);
+    }
     Ok(())
+}
+
+/// Ways to make a mirror, with their flags.
+const MIRRORS: [(&str, &[&str]); 5] = [
+    ("all keys", &[]),
+    ("a prefix", &["--prefix", "a/"]),
+    ("another prefix", &["--prefix", "a/", "--dest-prefix", "new/"]),
+    ("no prefix", &["--prefix", "a/", "--no-dest-prefix"]),
+    ("changes alone, one by one", &["--rev", "4", "--max-txn-ops", "1"]),
+];
+
+/// The keys at the destination of a mirror that `etcdctl` makes; `with` reads and writes.
+fn mirror(
+    server: &Path,
+    with: &Path,
+    etcdctl: &Path,
+    flags: &[&str],
+    work: &Path,
+) -> Result<String, String> {
+    let _ = fs::remove_dir_all(work);
+    let source = Server::start(server, &Member::new(work.join("source")), &[])?;
+    let destination = Server::start(server, &Member::new(work.join("destination")), &[])?;
+    let limit = Duration::from_secs(20);
+    let run = |at: &Server, words: &[&str], stdin: &str| {
+        let mut command = Command::new(with);
+        command.args(["--endpoints", &at.endpoint()]).args(words);
+        process::run(&mut command, stdin.as_bytes(), limit)?.success("etcdctl")
+    };
+    for key in ["a/1", "a/2", "a/3", "b/1"] {
+        run(&source, &["put", key, key], "")?;
+    }
+    let child = Command::new(etcdctl)
+        .args(["--endpoints", &source.endpoint(), "make-mirror"])
+        .args(flags)
+        .arg(destination.endpoint())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    run(&source, &["del", "a/2"], "")?;
+    run(&source, &["txn"], "\nput a/4 x\nput a/1 y\ndel b/1\n\n\n")?;
+    run(&source, &["put", "a/last", "z"], "")?;
+    // It goes on for ever: what counts is there when the last key is.
+    let begun = Instant::now();
+    let mut found = String::new();
+    while !found.contains("last") && begun.elapsed() < limit {
+        found = run(&destination, &["get", "", "--prefix"], "")?;
+        thread::sleep(Duration::from_millis(20));
+    }
+    process::signal(&child, "-TERM")?;
+    let output = process::finish(child, Vec::new(), limit)?;
+    if !found.contains("last") {
+        return Err(format!("{} {found}", String::from_utf8_lossy(&output.stderr)));
+    }
+    destination.stop()?;
+    source.stop()?;
+    Ok(found)
 }
 
 /// Ctrl-C in the middle of a snapshot: what there is of it goes, and the file of before stays.
