@@ -83,8 +83,8 @@ impl Config {
         self
     }
 
-    /// How long a call may take, all its attempts together; forever if it isn't set.
-    /// [`Client::with_timeout`](crate::Client::with_timeout) sets it for some calls.
+    /// How long a call may take, all its attempts together; forever if it isn't set. Of a stream only the beginning
+    /// is meant. [`Client::with_timeout`](crate::Client::with_timeout) sets it for some calls.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

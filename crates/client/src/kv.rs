@@ -135,8 +135,9 @@ impl Get<Client> {
         let (mut request, client): (RangeRequest, Client) = (self.request, self.to);
         let prefix = client.prefix();
         namespace::add(&prefix, &mut request.key, &mut request.range_end)?;
-        let answers =
-            client.caller().server_streaming(client.terms(), RANGE_STREAM, request).await?;
+        let (caller, terms) = (client.caller(), client.terms());
+        let opening = caller.server_streaming(terms, RANGE_STREAM, request);
+        let answers = caller.within(terms, opening).await?;
         Ok(RangeStream { answers, prefix })
     }
 }

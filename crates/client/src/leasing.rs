@@ -309,7 +309,7 @@ impl Keys {
             // One revision must do for all of them: only without any is it sure to be.
             0
         };
-        let condition = Compare::create_revision(start, Comparison::Less, known + 1);
+        let condition = Compare::create_revision(start, Comparison::Less, known.saturating_add(1));
         if end.is_empty() { condition } else { condition.range(end) }
     }
 
@@ -322,7 +322,7 @@ impl Keys {
         if !answer.succeeded {
             return Ok(());
         }
-        let since = answer.header.map_or(0, |header| header.revision) + 1;
+        let since = answer.header.map_or(0, |header| header.revision).saturating_add(1);
         let mut watcher = self.client.watch(holder.key.clone()).start_revision(since).await?;
         while let Some(response) = watcher.next().await {
             if response?.events.iter().any(|event| event.r#type() == EventType::Delete) {
@@ -354,7 +354,7 @@ impl Keys {
 async fn monitor(keys: Arc<Keys>, key: Bytes, mut revision: i64) {
     let lease_key = keys.lease_key(&key);
     loop {
-        let watch = keys.client.watch(lease_key.clone()).start_revision(revision + 1);
+        let watch = keys.client.watch(lease_key.clone()).start_revision(revision.saturating_add(1));
         if let Ok(mut watcher) = watch.await {
             while let Some(Ok(response)) = watcher.next().await {
                 for event in response.events {

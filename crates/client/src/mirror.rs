@@ -70,7 +70,11 @@ impl Syncer {
             let text = "unexpected revision = 0. Calling SyncUpdates before SyncBase finishes?";
             return Err(Error::Config(text.to_owned()));
         }
-        self.client.watch(self.prefix.clone()).prefix().start_revision(self.revision + 1).await
+        self.client
+            .watch(self.prefix.clone())
+            .prefix()
+            .start_revision(self.revision.saturating_add(1))
+            .await
     }
 
     /// The keys from this one on, if it is not empty.

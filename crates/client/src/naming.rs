@@ -168,7 +168,7 @@ impl Manager {
         let answer = self.client.get(prefix.as_str()).prefix().serializable().await?;
         let first = answer.kvs.iter().filter_map(endpoint);
         let first = first.map(|(key, endpoint)| Update::Add { key, endpoint, lease: 0 }).collect();
-        let since = answer.header.map_or(0, |header| header.revision) + 1;
+        let since = answer.header.map_or(0, |header| header.revision).saturating_add(1);
         let watcher = self.client.watch(prefix).prefix().start_revision(since).await?;
         Ok(Endpoints { first: Some(first), watcher })
     }

@@ -31,14 +31,14 @@ impl Client {
     /// # Errors
     /// If the call fails.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let mut answers =
-            self.caller().server_streaming(self.terms(), SNAPSHOT, SnapshotRequest {}).await?;
+        let opening = self.caller().server_streaming(self.terms(), SNAPSHOT, SnapshotRequest {});
+        let mut answers = self.caller().within(self.terms(), opening).await?;
         let first: SnapshotResponse =
             answers.next().await?.ok_or(Error::Unexpected("a snapshot without anything"))?;
         Ok(Snapshot {
             header: first.header.unwrap_or_default(),
             version: first.version,
-            total_bytes: first.remaining_bytes + first.blob.len() as u64,
+            total_bytes: first.remaining_bytes.saturating_add(first.blob.len() as u64),
             first: Some(first.blob),
             answers,
         })

@@ -51,7 +51,7 @@ impl Barrier {
         if answer.kvs.is_empty() {
             return Ok(());
         }
-        let since = revision(answer.header.as_ref()) + 1;
+        let since = revision(answer.header.as_ref()).saturating_add(1);
         wait_event(self.client.watch(self.key.clone()).start_revision(since), EventType::Delete)
             .await?;
         Ok(())

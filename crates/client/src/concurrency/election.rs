@@ -83,7 +83,7 @@ impl Election {
         }
         self.lead = None;
         tokio::select! {
-            result = wait_deletes(&client, &self.prefix, created - 1) => result?,
+            result = wait_deletes(&client, &self.prefix, created.saturating_sub(1)) => result?,
             () = self.session.done() => return Err(Error::SessionExpired),
         }
         given_up.keep();
@@ -209,14 +209,18 @@ impl Observer {
             Some(kv) => kv,
             None => {
                 let watch = self.client.watch(self.prefix.as_str()).prefix();
-                let event =
-                    super::key::wait_event(watch.start_revision(since + 1), EventType::Put).await?;
+                let event = super::key::wait_event(
+                    watch.start_revision(since.saturating_add(1)),
+                    EventType::Put,
+                )
+                .await?;
                 let kv = event.kv.ok_or(Error::Unexpected("an event without a key"))?;
                 since = kv.mod_revision;
                 kv
             }
         };
-        self.leader = Some(self.client.watch(kv.key.clone()).start_revision(since + 1).await?);
+        self.leader =
+            Some(self.client.watch(kv.key.clone()).start_revision(since.saturating_add(1)).await?);
         self.heard.push(kv);
         Ok(())
     }

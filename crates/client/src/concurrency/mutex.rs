@@ -60,7 +60,7 @@ impl Mutex {
         let mine = self.revision;
         self.revision = 0;
         tokio::select! {
-            result = wait_deletes(self.session.client(), &self.prefix, mine - 1) => result?,
+            result = wait_deletes(self.session.client(), &self.prefix, mine.saturating_sub(1)) => result?,
             () = self.session.done() => return Err(Error::SessionExpired),
         }
         // Others are gone, but so may be the session.

@@ -82,7 +82,7 @@ async fn dequeue(client: &Client, prefix: &str, first: impl Fn() -> Get<Client>)
         let kv = match answer.kvs.into_iter().next() {
             Some(kv) => kv,
             None => {
-                let since = revision(answer.header.as_ref()) + 1;
+                let since = revision(answer.header.as_ref()).saturating_add(1);
                 let watch = client.watch(prefix).prefix().start_revision(since);
                 let event = wait_event(watch, EventType::Put).await?;
                 event.kv.ok_or(Error::Unexpected("an event without a key"))?
@@ -108,10 +108,11 @@ async fn put_in_sequence(client: &Client, prefix: &str, value: Vec<u8>) -> Resul
                 let name = kv.key.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
                 let number =
                     std::str::from_utf8(name).ok().and_then(|name| name.parse::<u64>().ok());
-                number.ok_or(Error::Unexpected("a key in a queue without a number"))? + 1
+                let number = number.and_then(|number| number.checked_add(1));
+                number.ok_or(Error::Unexpected("a key in a queue without a number"))?
             }
         };
-        let since = revision(answer.header.as_ref()) + 1;
+        let since = revision(answer.header.as_ref()).saturating_add(1);
         let answer = client
             .txn()
             .when(Compare::mod_revision(base.as_str(), Comparison::Less, since))

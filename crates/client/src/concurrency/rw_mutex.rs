@@ -49,7 +49,7 @@ impl RwMutex {
         let wait = async {
             loop {
                 let last = client.get(prefix.as_str()).last_by(SortTarget::Mod);
-                let answer = last.max_mod_revision(created - 1).await?;
+                let answer = last.max_mod_revision(created.saturating_sub(1)).await?;
                 let Some(kv) = answer.kvs.into_iter().next() else { return Ok::<_, Error>(()) };
                 wait_event(client.watch(kv.key).start_revision(created), EventType::Delete).await?;
             }

@@ -250,11 +250,9 @@ impl State {
         let mut conditions: Vec<Compare> = self.reads.iter().map(equal).collect();
         let first = self.reads.values().map(|answer| revision(answer.header.as_ref())).min();
         if let (Isolation::SerializableSnapshot, Some(first)) = (isolation, first) {
-            conditions.extend(
-                self.writes
-                    .keys()
-                    .map(|key| Compare::mod_revision(key.clone(), Comparison::Less, first + 1)),
-            );
+            conditions.extend(self.writes.keys().map(|key| {
+                Compare::mod_revision(key.clone(), Comparison::Less, first.saturating_add(1))
+            }));
         }
         conditions
     }

@@ -59,6 +59,8 @@ impl Watches {
                     self.cancel(id);
                 }
             }
+            // Without watchers there is nothing to be told.
+            Command::Progress if self.entries.is_empty() => {}
             Command::Progress => {
                 let progress = RequestUnion::ProgressRequest(WatchProgressRequest {});
                 self.requests.push_back(WatchRequest { request_union: Some(progress) });
@@ -183,7 +185,7 @@ impl Watches {
         entry.id = Some(response.watch_id);
         if entry.request.start_revision == 0 {
             // From now on is from here on, also if the stream breaks before anything has happened.
-            entry.request.start_revision = header.revision + 1;
+            entry.request.start_revision = header.revision.saturating_add(1);
         }
         entry.queue.set_created(WatchResponse {
             header,
@@ -218,7 +220,7 @@ impl Entry {
     /// Nothing has happened up to the revision in the header. Says whether there is room for more.
     fn progress(&mut self, header: pb::ResponseHeader) -> bool {
         let start = &mut self.request.start_revision;
-        *start = (*start).max(header.revision + 1);
+        *start = (*start).max(header.revision.saturating_add(1));
         self.queue.push(WatchResponse { header, ..WatchResponse::default() })
     }
 
@@ -232,7 +234,7 @@ impl Entry {
         }
         let events = std::mem::take(&mut self.parts);
         let Some(last) = events.last() else { return true };
-        self.request.start_revision = mod_revision(last) + 1;
+        self.request.start_revision = mod_revision(last).saturating_add(1);
         self.queue.push(WatchResponse { header, events, created: false })
     }
 }
@@ -249,3 +251,6 @@ fn reason(response: &pb::WatchResponse) -> Error {
         None => Error::WatchCanceled(reason.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

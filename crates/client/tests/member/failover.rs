@@ -127,6 +127,29 @@ fn a_write_that_was_not_sent_is() {
 }
 
 #[test]
+fn a_server_that_is_silent_is_given_up() {
+    run(async {
+        let often = |config: server::Config| server::Config {
+            keepalive_min_time: Duration::from_millis(1),
+            ..config
+        };
+        let cluster = Cluster::start_with(1, often).await;
+        let wire = Wire::to(cluster.servers[0].address()).await;
+        let config = quick(Config::new([wire.endpoint()])).keep_alive(SHORT, SHORT);
+        let client = Client::connect(config).await.expect("a client");
+        client.put("k", "1").await.expect("put");
+        wire.mute(true);
+        let get = tokio::spawn(client.get("k").into_future());
+        let carried = wire.carried();
+        eventually(async || (wire.carried() > carried).then_some(())).await;
+        // The answer is lost, and nothing says that the connection is of no use.
+        tokio::time::sleep(SHORT / 2).await;
+        wire.mute(false);
+        assert_eq!(get.await.expect("a task").expect("get").kvs[0].value, "1");
+    });
+}
+
+#[test]
 fn a_server_that_speaks_something_else_is_named() {
     run(async {
         let replies: [(&[u8], &str); 3] = [

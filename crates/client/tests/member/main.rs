@@ -1,6 +1,7 @@
 //! The client against members in this process.
 
 mod concurrency;
+mod examples;
 mod failover;
 mod kv;
 mod layers;
