@@ -64,6 +64,8 @@ pub enum Survival {
 
 /// The bytes that a disk writes whole or not at all.
 const SECTOR_BYTES: u64 = 512;
+/// The bytes that the system takes from a write whole or not at all.
+const PAGE_BYTES: u64 = 4096;
 
 /// A whole path, compared by its bytes: comparing the parts of paths takes several times as long, and a
 /// simulated member spends much of its time on names.
@@ -78,6 +80,8 @@ struct State {
     name_changes: Vec<(u64, Name, Option<Node>)>,
     fault: Option<Fault>,
     failing: Option<(Operation, io::ErrorKind)>,
+    /// How much of a failing write is done nevertheless, in percent and whole pages.
+    short: u64,
     /// How many bytes all files may have.
     capacity: Option<u64>,
     /// Counts operations that change the disk: write, set_len, preallocate, sync, rename, remove.
@@ -156,6 +160,12 @@ impl MemDisk {
     /// Lets all operations of a kind fail from now on; `None` heals the disk.
     pub fn set_failing(&self, failing: Option<(Operation, io::ErrorKind)>) {
         self.state.lock().failing = failing;
+    }
+
+    /// Lets a write that fails, or that finds the disk full, do a part of its work, in percent and whole
+    /// pages.
+    pub fn set_short(&self, percent: u64) {
+        self.state.lock().short = percent;
     }
 
     /// Limits the bytes of all files together. Who needs more gets [`io::ErrorKind::StorageFull`].
@@ -259,7 +269,7 @@ impl State {
     /// Whether files may grow by this much.
     fn expect_room(&self, bytes: u64) -> io::Result<()> {
         match self.capacity {
-            Some(capacity) if self.used() + bytes > capacity => {
+            Some(capacity) if bytes > 0 && self.used() + bytes > capacity => {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),
@@ -574,14 +584,23 @@ impl File for MemFile {
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let growth = self.growth(offset + buf.len() as u64);
         let mut disk = self.disk.lock();
-        disk.change(Operation::Write)?;
-        if growth > 0 {
-            disk.expect_room(growth)?;
+        let result = disk.change(Operation::Write);
+        let result = result.and_then(|()| disk.expect_room(growth));
+        let done = match result {
+            Ok(()) => buf,
+            Err(_) => {
+                // A system copies a page, and then looks whether it is to go on.
+                let end = offset + buf.len() as u64 * disk.short.min(100) / 100;
+                let whole = end - end % PAGE_BYTES;
+                &buf[..whole.saturating_sub(offset) as usize]
+            }
+        };
+        if result.is_ok() || !done.is_empty() {
+            let mut content = self.content.lock();
+            content.changes.push((disk.operations, Change::Write(offset as usize, done.into())));
+            content.write(done, offset as usize);
         }
-        let mut content = self.content.lock();
-        content.changes.push((disk.operations, Change::Write(offset as usize, buf.into())));
-        content.write(buf, offset as usize);
-        Ok(())
+        result
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -147,6 +147,27 @@ fn a_disk_fails_by_kind_and_fills_up() {
 }
 
 #[test]
+fn a_failing_write_may_be_done_in_part() {
+    let disk = MemDisk::new();
+    let path = Path::new("file");
+    let file = disk.open(path, Open::Create(0o600)).expect("create");
+    disk.set_short(50);
+    file.write_all_at(&[1; 1000], 0).expect("a good disk writes all");
+    disk.set_failing(Some((Operation::Write, ErrorKind::Other)));
+    file.write_all_at(&[2; 1000], 1000).expect_err("it fails, and nothing of it is done");
+    assert_eq!(file.len().expect("len"), 1000);
+    file.write_all_at(&[2; 10_000], 1000).expect_err("it fails");
+    assert_eq!(file.len().expect("len"), 4096, "one page");
+    disk.set_failing(None);
+    disk.set_capacity(Some(8_000));
+    let full = file.write_all_at(&[3; 8192], 4096).expect_err("full");
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
+    let mut bytes = [0; 8192];
+    assert_eq!(file.read_at(&mut bytes, 0).expect("read"), 8192);
+    assert_eq!([bytes[999], bytes[1000], bytes[4095], bytes[4096]], [1, 2, 2, 3]);
+}
+
+#[test]
 fn a_recorded_disk_tells_what_any_crash_would_have_left() {
     let disk = MemDisk::new();
     let dir = Path::new("/d");

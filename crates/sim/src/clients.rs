@@ -21,6 +21,9 @@ use crate::world::{Action, World};
 /// How many kinds of calls there are, for [`Plan::calls`].
 pub const KINDS: usize = 14;
 
+/// The longest of all values.
+const LARGE_VALUE_MAX: u64 = 100 << 10;
+
 /// What a call asks for. Keys are numbers; those of leased keys are apart from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Op {
@@ -92,6 +95,11 @@ pub struct Clients {
     pub healed: Option<u64>,
     /// Whether clients go on.
     pub is_working: bool,
+    /// They do nothing before this time.
+    pub idle_until: u64,
+    /// Values that were larger than usual.
+    pub large: u64,
+    large_values: u64,
     keys: u64,
     value_bytes: u64,
     think: u64,
@@ -121,6 +129,9 @@ impl Clients {
             served: BTreeMap::new(),
             healed: None,
             is_working: true,
+            idle_until: 0,
+            large: 0,
+            large_values: plan.large_values,
             keys: plan.keys,
             value_bytes: plan.value_bytes,
             think: plan.think,
@@ -149,7 +160,12 @@ impl Clients {
 
     fn value(&mut self, number: u64) -> Bytes {
         let mut text = number.to_string().into_bytes();
-        let len = text.len() + self.rng.below(self.value_bytes + 1) as usize;
+        let mut longest = self.value_bytes;
+        if self.rng.chance(self.large_values) {
+            longest = (100 * longest.max(200)).min(LARGE_VALUE_MAX);
+            self.large += 1;
+        }
+        let len = text.len() + self.rng.below(longest + 1) as usize;
         text.resize(len, b'.');
         text.into()
     }
@@ -252,6 +268,10 @@ impl World {
     pub fn client_turn(&mut self, client: usize) {
         if !self.clients.is_working || self.clients.busy.contains(&client) {
             return;
+        }
+        let idle = self.clients.idle_until.saturating_sub(self.now);
+        if idle > 0 && self.is_hostile {
+            return self.after(idle + client as u64 * MS, Action::Client(client));
         }
         let turn = self.clients.turns;
         self.clients.turns += 1;
@@ -459,10 +479,27 @@ impl World {
                 self.clients.answered += 1;
                 self.judge(&open, outcome);
             }
-            // All errors of apply mean that nothing has changed.
+            // What goes over the quota is done nevertheless, but not what comes after.
+            Err(api::Error::NoSpace) if self.was_done(&open) => {
+                note_unknown(&mut self.clients.histories, &open);
+                self.clients.unknown += 1;
+            }
+            // All other errors of apply mean that nothing has changed.
             Err(_) => self.clients.failed += 1,
         }
         self.next_turn(&open);
+    }
+
+    /// Whether the members have what a call was to write.
+    fn was_done(&self, open: &Open) -> bool {
+        let (key, value) = match open.op {
+            Op::Put(key, value) | Op::PutAndLook(key, value, _) => (key, value),
+            Op::PutTwo(key, _, value) | Op::Swap(key, _, _, value) => (key, value),
+            _ => return false,
+        };
+        self.observer
+            .values_since(&key_of(key), open.floor)
+            .any(|bytes| parse(bytes) == Some(value))
     }
 
     fn note(&mut self, open: &Open, key: u64, did: Did) {

@@ -9,7 +9,7 @@ use crate::rot::{LOSSES, REPLACED};
 pub const SEEDS_MANY: u64 = 300;
 
 /// What else is counted, and must happen.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 13] = [
     "lost message",
     "doubled message",
     "blocked message",
@@ -17,6 +17,12 @@ const OTHERS: [&str; 7] = [
     "snapshot cut off",
     "resumed watch",
     "revoked lease",
+    "message without room",
+    "slow snapshot",
+    "alarm raised",
+    "watch from the past",
+    "watch of the future",
+    "large value",
 ];
 
 /// What has never happened, of all that can.

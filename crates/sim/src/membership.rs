@@ -1,9 +1,14 @@
 //! Members come and go while everything else happens.
 
+use api::etcdserverpb::AlarmRequest;
+use api::etcdserverpb::alarm_request::AlarmAction;
+use api::internal::{InternalRequestRef, OpRef};
+use api::wire::Encode;
 use bytes::Bytes;
 use cluster::{Connected, Member, member_id, promote_context};
+use prost::Message;
 use raft::{ConfChange, ConfChangeType};
-use replica::{ConfProposal, Event};
+use replica::{ConfProposal, Event, Proposal};
 
 use crate::plan::{MS, SECOND};
 use crate::process::Identity;
@@ -124,6 +129,31 @@ impl World {
         process.send(Event::ProposeConfChange(ConfProposal { change, needs_ready_learner }));
         self.schedule(site);
         true
+    }
+
+    /// Asks the leader to clear all alarms. Whether there were any.
+    pub fn disarm(&mut self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let id = self.change_id(leader);
+        let Some(process) = &mut self.sites[leader].process else { return false };
+        let alarms = process.applier.alarms().get(0);
+        for &(member_id, alarm) in &alarms {
+            let action = AlarmAction::Deactivate as i32;
+            let request = AlarmRequest { action, member_id, alarm }.encode_to_vec();
+            let op = Some(OpRef::Alarm(&request));
+            let data = InternalRequestRef { id, op, ..Default::default() }.encode_to_vec().into();
+            process.send(Event::Propose(vec![Proposal { id, data }]));
+        }
+        self.schedule(leader);
+        !alarms.is_empty()
+    }
+
+    /// Does so again and again as long as clients work.
+    pub fn disarm_until_quiet(&mut self) {
+        self.disarm();
+        if self.clients.is_working {
+            self.after(500 * MS, Action::Disarm);
+        }
     }
 
     fn change_id(&mut self, site: usize) -> u64 {

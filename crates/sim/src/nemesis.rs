@@ -7,7 +7,7 @@ use replica::Event;
 
 use crate::membership::Change;
 use crate::plan::{MS, SECOND};
-use crate::process::STAGES;
+use crate::process::{STAGES, Stage};
 use crate::world::{Action, World};
 
 /// What can go wrong.
@@ -19,6 +19,8 @@ pub enum Fault {
     Kill,
     /// The power fails between two operations of the disk.
     CrashWithin,
+    /// The process is killed between two operations of the disk, and power does not fail.
+    KillWithin,
     /// The power fails everywhere at once.
     CrashAll,
     /// The process stands still for a while.
@@ -33,10 +35,20 @@ pub enum Fault {
     IsolateLeader,
     /// Nothing gets through from one member to another.
     OneWay,
+    /// The members fall into two parts, and one member hears both.
+    Bridge,
+    /// What members send to each other waits, for minutes perhaps, and then arrives all at once.
+    Clog,
+    /// The ways to a member, or from it, are slow.
+    SlowWay,
+    /// What was sent long ago arrives once more.
+    Replay,
     /// The network gets worse.
     Weather,
     /// Writes fail.
     FailWrite,
+    /// Writes fail halfway.
+    ShortWrite,
     /// Reads fail.
     FailRead,
     /// Syncs fail.
@@ -55,6 +67,16 @@ pub enum Fault {
     Defragment,
     /// A bit on the disk turns.
     Rot,
+    /// Everything on a disk is lost.
+    Wipe,
+    /// A clock runs faster or slower from now on.
+    Drift,
+    /// A clock leaps forward.
+    Leap,
+    /// An operator clears alarms.
+    Disarm,
+    /// The clients do nothing for a while.
+    Lull,
     /// The members change.
     Members(Change),
 }
@@ -64,6 +86,7 @@ pub const KINDS: &[(Fault, &str)] = &[
     (Fault::Crash, "power failure"),
     (Fault::Kill, "killed process"),
     (Fault::CrashWithin, "power failure within an operation"),
+    (Fault::KillWithin, "killed process within an operation"),
     (Fault::CrashAll, "power failure everywhere"),
     (Fault::Pause, "paused process"),
     (Fault::Stall, "stalled thread"),
@@ -71,8 +94,13 @@ pub const KINDS: &[(Fault, &str)] = &[
     (Fault::Isolate, "isolated member"),
     (Fault::IsolateLeader, "isolated leader"),
     (Fault::OneWay, "one-way partition"),
+    (Fault::Bridge, "partition with a bridge"),
+    (Fault::Clog, "clogged way"),
+    (Fault::SlowWay, "slow way"),
+    (Fault::Replay, "old message again"),
     (Fault::Weather, "bad network"),
     (Fault::FailWrite, "failing write"),
+    (Fault::ShortWrite, "short write"),
     (Fault::FailRead, "failing read"),
     (Fault::FailSync, "failing sync"),
     (Fault::FailName, "failing rename"),
@@ -82,6 +110,11 @@ pub const KINDS: &[(Fault, &str)] = &[
     (Fault::Stop, "graceful stop"),
     (Fault::Defragment, "defragmentation"),
     (Fault::Rot, "flipped bit"),
+    (Fault::Wipe, "wiped disk"),
+    (Fault::Drift, "clock drift"),
+    (Fault::Leap, "clock leap"),
+    (Fault::Disarm, "alarm cleared"),
+    (Fault::Lull, "lull"),
     (Fault::Members(Change::AddLearner), "learner added"),
     (Fault::Members(Change::AddVoter), "voter added"),
     (Fault::Members(Change::Promote), "learner promoted"),
@@ -94,11 +127,16 @@ pub const KINDS: &[(Fault, &str)] = &[
 pub enum Relief {
     /// Everything gets through again.
     Network,
-    /// A disk is as it was: the site, and how many lives it had then.
+    /// What one member sends to another arrives again.
+    Clog(usize, usize),
+    /// A disk is as it was.
     Disk(usize),
     /// A stopping member has had time enough.
     Stopped(usize, u64),
 }
+
+/// How far a clock that goes wrong may be fast or slow, in a million.
+pub const CLOCK_DRIFT: u64 = 50_000;
 
 impl World {
     /// The next fault strikes.
@@ -107,7 +145,11 @@ impl World {
             return;
         }
         let interval = self.plan.weights.interval;
-        let pause = self.fault_rng.between(interval / 10, interval * 2);
+        // Trouble comes in series, too.
+        let pause = match self.fault_rng.chance(200_000) {
+            true => self.fault_rng.between(MS, 300 * MS),
+            false => self.fault_rng.between(interval / 10, interval * 2),
+        };
         self.after(pause, Action::Fault);
         let number = self.faults_drawn;
         self.faults_drawn += 1;
@@ -137,7 +179,12 @@ impl World {
         });
         let (fault, name) = KINDS[hit.unwrap_or(0)];
         let site = self.rng.below(self.sites.len() as u64) as usize;
-        let site = if self.rng.chance(300_000) { self.leader().unwrap_or(site) } else { site };
+        let site = match self.rng.below(10) {
+            0..3 => self.leader().unwrap_or(site),
+            3..6 => self.last_struck,
+            _ => site,
+        };
+        self.last_struck = site;
         let strikes = self.strike(fault, site);
         if strikes {
             self.count_fault(name);
@@ -153,13 +200,9 @@ impl World {
         let runs = self.sites[site].process.is_some();
         match fault {
             Fault::Crash | Fault::Kill if runs => self.end_and_restart(site, fault == Fault::Crash),
-            Fault::CrashWithin => {
+            Fault::CrashWithin | Fault::KillWithin => {
                 let most = *self.rng.pick(&[2, 2, 8, 40]);
-                let after = self.rng.below(most);
-                let fault = env::Fault { after, error: ErrorKind::Other };
-                self.sites[site].disk.set_fault(Some(fault));
-                self.sites[site].is_doomed = true;
-                self.until_relief(Relief::Disk(site));
+                self.end_within(site, most, fault == Fault::CrashWithin);
             }
             Fault::CrashAll => {
                 for site in self.running() {
@@ -176,12 +219,36 @@ impl World {
                 let until = self.now + self.rng.between(time / 2, time);
                 self.sites[site].stalled = Some((stage, until));
             }
-            Fault::Split | Fault::Isolate | Fault::OneWay if self.sites.len() > 1 => {
+            Fault::Split | Fault::Isolate | Fault::OneWay | Fault::Bridge
+                if self.sites.len() > 1 =>
+            {
                 self.cut(fault, site);
             }
             Fault::IsolateLeader if self.sites.len() > 1 => {
                 let Some(leader) = self.leader() else { return false };
                 self.cut(Fault::Isolate, leader);
+            }
+            Fault::Clog if self.sites.len() > 1 => self.clog(site),
+            Fault::SlowWay if self.sites.len() > 1 => {
+                let slowness =
+                    (*self.rng.pick(&[0, 1_000, 20_000, 200_000]), self.rng.below(500 * MS));
+                let (inward, outward) = (self.rng.chance(600_000), self.rng.chance(600_000));
+                for other in (0..self.sites.len()).filter(|other| *other != site) {
+                    if inward {
+                        self.net.slow_down(other, site, slowness);
+                    }
+                    if outward || !inward {
+                        self.net.slow_down(site, other, slowness);
+                    }
+                }
+                self.until_relief(Relief::Network);
+            }
+            Fault::Replay => {
+                let age = *self.rng.pick(&[100 * MS, SECOND, 10 * SECOND, 60 * SECOND]);
+                let old = self.net.recall(self.now.saturating_sub(age));
+                let is_any = !old.is_empty();
+                old.into_iter().for_each(|(from, to, message)| self.post(from, to, message));
+                return is_any;
             }
             Fault::Weather if self.sites.len() > 1 => {
                 self.net.quality.loss = *self.rng.pick(&[0, 50_000, 300_000]);
@@ -190,9 +257,17 @@ impl World {
                 self.net.quality.ordered = self.rng.chance(500_000);
                 self.until_relief(Relief::Network);
             }
-            Fault::FailWrite | Fault::FailRead | Fault::FailSync | Fault::FailName => {
+            Fault::FailWrite
+            | Fault::ShortWrite
+            | Fault::FailRead
+            | Fault::FailSync
+            | Fault::FailName => {
                 let operation = match fault {
                     Fault::FailWrite => Operation::Write,
+                    Fault::ShortWrite => {
+                        self.sites[site].disk.set_short(self.rng.between(1, 99));
+                        Operation::Write
+                    }
                     Fault::FailRead => Operation::Read,
                     Fault::FailSync => Operation::Sync,
                     _ => Operation::Name,
@@ -237,10 +312,52 @@ impl World {
                 self.schedule(site);
             }
             Fault::Rot => return self.rot(site),
+            Fault::Wipe => return self.wipe(site),
+            Fault::Drift => {
+                let drift = *self.rng.pick(&[self.plan.drift, CLOCK_DRIFT]);
+                self.set_clock(site, drift, 0);
+            }
+            Fault::Leap => {
+                let longest = *self.rng.pick(&[200 * MS, 2 * SECOND, 60 * SECOND]);
+                let leap = self.rng.below(longest);
+                self.set_clock(site, self.plan.drift, leap);
+                self.leaps.push((self.now, leap));
+            }
+            Fault::Disarm => return self.disarm(),
+            Fault::Lull => {
+                let longest = *self.rng.pick(&[500 * MS, 3 * SECOND, 8 * SECOND]);
+                self.clients.idle_until = self.now + self.rng.below(longest);
+            }
             Fault::Members(change) => return self.change_members(change, site),
             _ => return false,
         }
         true
+    }
+
+    /// Ends a process at one of its next operations of the disk, and the power with it or not.
+    fn end_within(&mut self, site: usize, operations: u64, with_power: bool) {
+        let fault = env::Fault { after: self.rng.below(operations), error: ErrorKind::Other };
+        let place = &mut self.sites[site];
+        place.disk.set_fault(Some(fault));
+        (place.is_doomed, place.is_condemned) = (with_power, !with_power);
+        self.until_relief(Relief::Disk(site));
+    }
+
+    /// What a member is about to install may take long, or never be finished.
+    pub fn trouble_installation(&mut self, site: usize) {
+        let kinds = [Fault::Stall, Fault::CrashWithin, Fault::KillWithin];
+        let fault = *self.rng.pick(&kinds);
+        if !self.plan.has(fault) || !self.rng.chance(300_000) {
+            return;
+        }
+        match fault {
+            Fault::Stall => {
+                let until = self.now + self.rng.below(10 * SECOND);
+                self.sites[site].stalled = Some((Stage::Commit, until));
+            }
+            _ => self.end_within(site, 30, fault == Fault::CrashWithin),
+        }
+        self.trace.say(self.now, || format!("m{site} installs under {fault:?}"));
     }
 
     /// Ends a process, and the power with it or not, and lets the member start again some time.
@@ -256,11 +373,26 @@ impl World {
         self.after(delay, Action::Boot(site));
     }
 
+    /// Some ways, each for a time of its own.
+    fn clog(&mut self, site: usize) {
+        let is_wide = self.rng.chance(500_000);
+        let longest = *self.rng.pick(&[SECOND, 5 * SECOND, 30 * SECOND, 180 * SECOND]);
+        let count = self.sites.len();
+        for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
+            let touches = from == site || to == site || is_wide;
+            if from != to && touches && self.rng.chance(700_000) {
+                self.net.clog(from, to);
+                let time = self.rng.between(100 * MS, longest);
+                self.after(time, Action::Relief(Relief::Clog(from, to)));
+            }
+        }
+    }
+
     fn cut(&mut self, fault: Fault, site: usize) {
         let count = self.sites.len();
         let mut part: Vec<bool> = vec![false; count];
         match fault {
-            Fault::Split => part.fill_with(|| self.rng.chance(500_000)),
+            Fault::Split | Fault::Bridge => part.fill_with(|| self.rng.chance(500_000)),
             _ => part[site] = true,
         }
         let other = self.rng.below(count as u64) as usize;
@@ -268,6 +400,9 @@ impl World {
         let inward = self.rng.chance(500_000);
         for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
             if from == to || part[from] == part[to] {
+                continue;
+            }
+            if fault == Fault::Bridge && (from == site || to == site) {
                 continue;
             }
             // One way: to or from all others, or just one of them.
@@ -295,6 +430,7 @@ impl World {
                     self.net.quality = self.plan.net.clone();
                 }
             }
+            Relief::Clog(from, to) => self.release(from, to),
             Relief::Disk(site) => self.mend_disk(site),
             Relief::Stopped(site, life) => {
                 let place = &self.sites[site];
@@ -305,12 +441,14 @@ impl World {
         }
     }
 
-    fn mend_disk(&mut self, site: usize) {
+    /// A disk works again.
+    pub fn mend_disk(&mut self, site: usize) {
         let place = &mut self.sites[site];
         place.disk.set_fault(None);
         place.disk.set_failing(None);
         place.disk.set_capacity(None);
-        place.is_doomed = false;
+        place.disk.set_short(0);
+        (place.is_doomed, place.is_condemned) = (false, false);
         place.slow = 1;
     }
 
@@ -323,6 +461,19 @@ impl World {
         self.net.quality.duplication = 0;
         self.net.quality.straggle = 0;
         self.net.quality.delay.1 = self.net.quality.delay.1.min(20 * MS);
+        self.net.quality.stream_byte = 0;
+        self.net.quality.queue = usize::MAX;
+        for (from, to) in self.net.clogged() {
+            self.release(from, to);
+        }
+        self.break_streams(None);
+        if self.plan.settings.quota.take().is_some() {
+            // With room for more the alarms can go.
+            for site in self.running() {
+                self.kill(site);
+            }
+            self.after(SECOND, Action::Disarm);
+        }
         for site in 0..self.sites.len() {
             self.mend_disk(site);
             self.sites[site].paused_until = self.now;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use api::etcdserverpb::alarm_request::AlarmAction;
 use api::internal::{InternalRequestRef, OpRef};
 use api::key_value::KeyValueRef;
 use apply::Applier;
@@ -54,6 +55,8 @@ pub struct Observer {
     pub revoked: BTreeMap<i64, Revoked>,
     /// Whether states are compared at every entry.
     pub checks_all: bool,
+    /// How often an alarm was raised.
+    pub alarms: u64,
     /// How many snapshots were installed.
     pub installs: u64,
     /// How often a leader whose disk had stalled handed leadership over.
@@ -179,7 +182,7 @@ impl Observer {
         }
         let before = self.applied;
         for entry in entries.iter().filter(|entry| entry.index > before) {
-            self.note_revocation(entry);
+            self.note_request(entry);
         }
         let index = applier.applied_index();
         self.applied = self.applied.max(index);
@@ -220,8 +223,13 @@ impl Observer {
         }
     }
 
-    fn note_revocation(&mut self, entry: &Entry) {
+    fn note_request(&mut self, entry: &Entry) {
         let Ok(request) = InternalRequestRef::decode(&entry.data) else { return };
+        if let Some(OpRef::Alarm(message)) = request.op
+            && let Ok(alarm) = api::etcdserverpb::AlarmRequest::decode(message)
+        {
+            self.alarms += u64::from(alarm.action == AlarmAction::Activate as i32);
+        }
         if let Some(OpRef::LeaseRevoke(message)) = request.op
             && let Ok(revoke) = api::etcdserverpb::LeaseRevokeRequest::decode(message)
         {
@@ -267,6 +275,14 @@ impl Observer {
         let history = self.keys.get(key)?;
         let (at, value) = history.range(..=revision).next_back()?;
         value.as_ref().map(|value| (value, *at))
+    }
+
+    /// What a key was set to after a revision.
+    pub fn values_since(&self, key: &[u8], revision: i64) -> impl Iterator<Item = &Bytes> {
+        let history = self.keys.get(key).into_iter();
+        history
+            .flat_map(move |history| history.range(revision + 1..))
+            .filter_map(|(_, value)| value.as_ref())
     }
 
     /// The highest revision seen.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::nemesis::{Fault, KINDS};
 use crate::process::Settings;
 use crate::rng::Rng;
 
@@ -32,6 +33,12 @@ pub struct Net {
     pub straggle: u64,
     /// Whether messages between two members keep their order.
     pub ordered: bool,
+    /// How many messages may be on their way from one member to another.
+    pub queue: usize,
+    /// Nanoseconds for a byte of a database.
+    pub stream_byte: u64,
+    /// Messages that may come once more after a while, in a million.
+    pub kept: u64,
 }
 
 /// A run.
@@ -63,6 +70,8 @@ pub struct Plan {
     pub drift: u64,
     /// Sizes of values, up to.
     pub value_bytes: u64,
+    /// Values that are a hundred times as large as others may be, in a million.
+    pub large_values: u64,
     /// The weights of what clients do, in the order in which clients draw them.
     pub calls: Vec<u64>,
     /// The members' options.
@@ -75,8 +84,10 @@ impl Plan {
     pub fn draw(rng: &mut Rng) -> Self {
         let members = *rng.pick(&[1, 3, 3, 3, 3, 5]);
         let calm = rng.chance(100_000);
-        let weights = (0..crate::nemesis::KINDS.len())
-            .map(|_| if rng.chance(400_000) { 0 } else { rng.between(1, 10) })
+        // Many kinds, or a few that then meet each other often.
+        let absent = *rng.pick(&[400_000, 600_000, 850_000]);
+        let weights = (0..KINDS.len())
+            .map(|_| if rng.chance(absent) { 0 } else { rng.between(1, 10) })
             .collect();
         let calls = (0..crate::clients::KINDS)
             .map(|kind| if kind > 1 && rng.chance(300_000) { 0 } else { rng.between(1, 10) })
@@ -84,13 +95,19 @@ impl Plan {
         let longest = *rng.pick(&[MS, 5 * MS, 20 * MS, 80 * MS]);
         let often = |rng: &mut Rng| *rng.pick(&[0, 0, 1_000, 20_000, 100_000]);
         let value_bytes = *rng.pick(&[0, 0, 200, 1_000, 4_000]);
+        // Minutes of faults, with few calls, so that it takes no longer than other runs.
+        let is_long = rng.chance(50_000);
         Self {
             members,
             clients: rng.between(1, 10) as usize,
             watchers: rng.below(5) as usize,
             keys: *rng.pick(&[1, 2, 4, 8, 30]),
-            think: *rng.pick(&[MS, 5 * MS, 20 * MS]),
-            faults_for: if calm { 10 * SECOND } else { rng.between(10, 60) * SECOND },
+            think: if is_long { 200 * MS } else { *rng.pick(&[MS, 5 * MS, 20 * MS]) },
+            faults_for: match (calm, is_long) {
+                (true, _) => 10 * SECOND,
+                (false, true) => rng.between(120, 400) * SECOND,
+                (false, false) => rng.between(10, 60) * SECOND,
+            },
             weights: Weights {
                 kinds: weights,
                 interval: *rng.pick(&[300 * MS, SECOND, 3 * SECOND]),
@@ -103,10 +120,14 @@ impl Plan {
                 delay: (rng.between(10_000, 500_000), longest),
                 straggle: often(rng) / 10,
                 ordered: rng.chance(500_000),
+                queue: *rng.pick(&[20, 100, 4096, 4096]),
+                stream_byte: *rng.pick(&[0, 0, 0, 1_000, 20_000, 100_000]),
+                kept: *rng.pick(&[0, 1_000, 20_000]),
             },
             lag: *rng.pick(&[1, 1, 10, 100]),
             drift: *rng.pick(&[0, 0, 1_000, 20_000]),
             value_bytes,
+            large_values: *rng.pick(&[0, 0, 0, 2_000]),
             calls,
             settings: Settings {
                 election_ticks: *rng.pick(&[10, 10, 5]),
@@ -122,8 +143,25 @@ impl Plan {
                 keep_files: rng.between(1, 5) as usize,
                 lease_checkpoint: rng.chance(300_000),
                 watch_outstanding: *rng.pick(&[2, 10, 1024]),
+                quota: *rng.pick(&[
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                    Some(200 << 10),
+                    Some(1 << 20),
+                ]),
             },
         }
+    }
+
+    /// Whether a kind of fault may strike.
+    #[must_use]
+    pub fn has(&self, fault: Fault) -> bool {
+        let mut kinds = KINDS.iter().zip(&self.weights.kinds);
+        kinds.any(|((kind, _), weight)| *kind == fault && *weight > 0)
     }
 
     /// Three members to whom nothing happens for an hour.
@@ -135,8 +173,16 @@ impl Plan {
         (plan.clients, plan.watchers) = (1, 1);
         (plan.faults_for, plan.work_for) = (SECOND, SECOND);
         plan.rest_for = 3600 * SECOND;
-        plan.net =
-            Net { loss: 0, duplication: 0, delay: (100_000, MS), straggle: 0, ordered: true };
+        plan.net = Net {
+            loss: 0,
+            duplication: 0,
+            delay: (100_000, MS),
+            straggle: 0,
+            ordered: true,
+            queue: 4096,
+            stream_byte: 0,
+            kept: 0,
+        };
         plan.lag = 1;
         plan
     }

@@ -78,6 +78,8 @@ pub struct Settings {
     pub lease_checkpoint: bool,
     /// Responses that a stream may have on their way.
     pub watch_outstanding: u32,
+    /// Bytes that the database may have.
+    pub quota: Option<u64>,
 }
 
 /// Something for the world outside.
@@ -629,7 +631,7 @@ fn apply_options(identity: &Identity, settings: &Settings, seed: u64) -> apply::
     let election_timeout = settings.tick * settings.election_ticks;
     apply::Options {
         member_id: id,
-        quota: None,
+        quota: settings.quota,
         snapshot_count: settings.snapshot_count,
         lease_ttl_min: (3 * election_timeout.as_millis()).div_ceil(2 * 1000) as i64,
         election_timeout,

@@ -7,7 +7,7 @@ use env::Losses;
 use raft::ConfChangeType;
 
 use crate::membership::Change;
-use crate::nemesis::{Fault, KINDS};
+use crate::nemesis::Fault;
 use crate::plan::SECOND;
 use crate::world::{Action, World};
 
@@ -68,15 +68,24 @@ impl World {
         false
     }
 
+    /// Takes all that a member has on its disk. Whether that can be borne, as with [`World::rot`].
+    pub fn wipe(&mut self, site: usize) -> bool {
+        if !self.can_bear_loss(site) {
+            return false;
+        }
+        self.kill(site);
+        self.sites[site].is_rotten = true;
+        // With an empty disk and its old id it would have forgotten its votes.
+        self.give_up(site);
+        true
+    }
+
     fn can_bear_loss(&self, site: usize) -> bool {
         let members = self.members();
         let voters: Vec<usize> = members.into_iter().filter(|site| self.is_voter(*site)).collect();
         let damaged = self.sites.iter().filter(|place| place.is_rotten).count();
         // Who is removed while another is damaged may be one too many.
-        let removes = KINDS
-            .iter()
-            .zip(&self.plan.weights.kinds)
-            .any(|((fault, _), weight)| *fault == Fault::Members(Change::Remove) && *weight > 0);
+        let removes = self.plan.has(Fault::Members(Change::Remove));
         voters.contains(&site) && !removes && damaged < voters.len().saturating_sub(1) / 2
     }
 

@@ -9,6 +9,7 @@ use mvcc::RangeArgs;
 
 use crate::check::linear;
 use crate::mask::Mask;
+use crate::nemesis::{CLOCK_DRIFT, Fault};
 use crate::plan::{Plan, SECOND};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -115,6 +116,12 @@ fn report(seed: u64, mut world: World, too_hard: u64) -> Report {
         ("stalled leader", world.observer.gave_way),
         ("resumed watch", world.watchers.resumed),
         ("revoked lease", world.observer.revoked.len() as u64),
+        ("message without room", world.net.refused),
+        ("slow snapshot", world.net.slow_streams),
+        ("alarm raised", world.observer.alarms),
+        ("watch from the past", world.watchers.from_the_past),
+        ("watch of the future", world.watchers.of_the_future),
+        ("large value", world.clients.large),
     ] {
         counts.insert(name, count);
     }
@@ -276,13 +283,21 @@ impl World {
 
     /// No lease has ended before its time, by itself.
     fn check_leases(&mut self) {
-        let slack = 1_000_000 - 2 * self.plan.drift;
+        let drift = if self.plan.has(Fault::Drift) { CLOCK_DRIFT } else { 0 };
+        let slack = 1_000_000 - 2 * self.plan.drift.max(drift);
         let mut early = Vec::new();
         for (id, lease) in &self.clients.leases {
             let Some(revoked) = self.observer.revoked.get(id) else { continue };
             let is_expired = (revoked.request >> 44) & 0xf == 15;
             let lasts = lease.ttl as u64 * SECOND / 1_000_000 * slack;
-            let owed = |begin: &&u64| **begin < revoked.at && revoked.at < **begin + lasts;
+            let leapt = |begin: u64| -> u64 {
+                let leaps = self.leaps.iter().filter(|(at, _)| (begin..=revoked.at).contains(at));
+                leaps.map(|(_, by)| by).sum()
+            };
+            let owed = |begin: &&u64| {
+                **begin < revoked.at
+                    && revoked.at < (**begin + lasts).saturating_sub(leapt(**begin))
+            };
             if is_expired && let Some(begin) = lease.renewed.iter().find(owed) {
                 let after = (revoked.at - begin) / 1_000_000;
                 let ttl = lease.ttl;

@@ -40,6 +40,10 @@ pub struct Watchers {
     pub progress: u64,
     /// How often a watcher went on with another stream.
     pub resumed: u64,
+    /// How often one began with what was long ago, or with what was yet to come.
+    pub from_the_past: u64,
+    /// See `from_the_past`.
+    pub of_the_future: u64,
     rng: Rng,
 }
 
@@ -69,6 +73,8 @@ impl Watchers {
             events: 0,
             progress: 0,
             resumed: 0,
+            from_the_past: 0,
+            of_the_future: 0,
             rng,
         }
     }
@@ -79,6 +85,26 @@ impl Watchers {
             if watcher.stream.is_some_and(|(at, _)| at == site) {
                 watcher.stream = None;
             }
+        }
+    }
+
+    /// Lets a watcher forget what it has heard, once in a while: it begins with what comes next, with
+    /// something of long ago, or with what is yet to come.
+    fn begin_anew(&mut self, number: usize, floor: i64) {
+        let heard = &mut self.list[number].heard;
+        if heard.is_none() || !self.rng.chance(300_000) {
+            return;
+        }
+        match self.rng.below(4) {
+            0 => {
+                *heard = Some(self.rng.below(floor as u64) as i64);
+                self.from_the_past += 1;
+            }
+            1 => {
+                *heard = Some(floor + self.rng.below(50) as i64);
+                self.of_the_future += 1;
+            }
+            _ => *heard = None,
         }
     }
 
@@ -125,6 +151,10 @@ impl World {
             running.into_iter().filter(|site| self.is_hostile || members.contains(site)).collect();
         if running.is_empty() {
             return;
+        }
+        if self.is_hostile {
+            let floor = self.clients.floor;
+            self.watchers.begin_anew(number, floor);
         }
         let watchers = &mut self.watchers;
         let site = *watchers.rng.pick(&running);

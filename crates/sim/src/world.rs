@@ -11,7 +11,7 @@ use replica::Event;
 
 use crate::clients::Clients;
 use crate::mask::Mask;
-use crate::net::Network;
+use crate::net::{Network, Sent};
 use crate::observer::Observer;
 use crate::plan::{MS, Plan, SECOND};
 use crate::process::{Death, Identity, Outside, Process, STAGES, Stage};
@@ -30,8 +30,10 @@ pub enum Action {
     Run(usize, u64, Stage),
     /// A timer of a life of a member.
     Timer(usize, u64, Timer),
-    /// A message arrives: from whom, to whom, and the database that comes with it.
-    Deliver(usize, usize, Box<Message>, Option<Bytes>),
+    /// A message arrives: from whom, and to whom.
+    Deliver(usize, usize, Box<Message>),
+    /// A snapshot has come to the end of its way, if it still is on it.
+    Streamed(u64),
     /// The front door of a life of a member has something.
     Front(usize, u64, Box<Outside>),
     /// A client takes its turn.
@@ -50,6 +52,17 @@ pub enum Action {
     Leave(usize, u64),
     /// An operator puts another in the place of a member whose disk is damaged.
     Replace(usize),
+    /// An operator looks whether an alarm is left.
+    Disarm,
+}
+
+/// A snapshot on its way.
+#[derive(Debug)]
+struct Stream {
+    from: usize,
+    to: usize,
+    message: Message,
+    database: Bytes,
 }
 
 /// What members do at regular times.
@@ -82,8 +95,12 @@ pub struct Site {
     pub stalled: Option<(Stage, u64)>,
     /// When its disk fails, its power does.
     pub is_doomed: bool,
+    /// When its disk fails, its process is killed.
+    pub is_condemned: bool,
     /// How fast its clock runs, in a million.
     pub rate: u64,
+    /// When that was last changed, and what the clock said then.
+    clock_set: (u64, u64),
     /// Stages are this many times slower.
     pub slow: u64,
     /// It was removed, and does not start again.
@@ -125,6 +142,8 @@ pub struct World {
     pub faults_struck: Vec<u64>,
     /// How many faults were drawn.
     pub faults_drawn: u64,
+    /// Where the last one struck.
+    pub last_struck: usize,
     /// What of the plan takes place.
     pub mask: Mask,
     /// Whether the members rest in the end.
@@ -135,6 +154,11 @@ pub struct World {
     pub is_hostile: bool,
     /// Chance, for faults: a generator for each.
     pub fault_rng: Rng,
+    /// How much the clocks of members have leapt forward, and when.
+    pub leaps: Vec<(u64, u64)>,
+    /// Snapshots on their way.
+    streams: BTreeMap<u64, Stream>,
+    streams_begun: u64,
     queue: Queue<Action>,
 }
 
@@ -173,11 +197,15 @@ impl World {
             faults: BTreeMap::new(),
             faults_struck: Vec::new(),
             faults_drawn: 0,
+            last_struck: 0,
             mask: Mask::default(),
             has_rest: true,
             is_resting: false,
             is_hostile: true,
             fault_rng: rng.fork(),
+            leaps: Vec::new(),
+            streams: BTreeMap::new(),
+            streams_begun: 0,
             queue: Queue::default(),
             rng,
             plan,
@@ -226,7 +254,9 @@ impl World {
         match action {
             Action::Run(site, life, stage) => self.run_stage(site, life, stage),
             Action::Timer(site, life, timer) => self.timer(site, life, timer),
-            Action::Deliver(from, to, message, body) => self.deliver(from, to, *message, body),
+            Action::Deliver(from, to, message) => self.deliver(from, to, message),
+            Action::Streamed(number) => self.streamed(number),
+            Action::Disarm => self.disarm_until_quiet(),
             Action::Front(site, life, outside) => {
                 if let Some(wait) = self.wait_of(site, life) {
                     if wait > 0 {
@@ -267,14 +297,23 @@ impl World {
 
     /// The member's own clock.
     fn clock(&self, site: usize) -> Duration {
-        let rate = u128::from(self.sites[site].rate);
-        Duration::from_nanos((u128::from(self.now) * rate / 1_000_000) as u64)
+        let Site { rate, clock_set: (since, then), .. } = self.sites[site];
+        let passed = u128::from(self.now - since) * u128::from(rate) / 1_000_000;
+        Duration::from_nanos(then + passed as u64)
     }
 
-    /// A new speed for a member's clock. Only for one that does not run: a clock never goes back.
+    /// A new speed for a member's clock, which is right but for the drift of the plan.
     pub fn draw_clock(&mut self, site: usize) {
-        let drift = self.plan.drift;
-        self.sites[site].rate = 1_000_000 - drift + self.rng.below(2 * drift + 1);
+        self.set_clock(site, self.plan.drift, 0);
+    }
+
+    /// A member's clock leaps, and then is right but for `drift` in a million. It never goes back: what
+    /// a member calls `now` is the system's monotonic clock.
+    pub fn set_clock(&mut self, site: usize, drift: u64, leap: u64) {
+        let now = self.clock(site).as_nanos() as u64 + leap;
+        let place = &mut self.sites[site];
+        place.clock_set = (self.now, now);
+        place.rate = 1_000_000 - drift + self.rng.below(2 * drift + 1);
     }
 
     fn run_stage(&mut self, site: usize, life: u64, stage: Stage) {
@@ -342,9 +381,9 @@ impl World {
         let life = self.sites[site].life;
         for outside in out {
             match outside {
-                Outside::Send(message) => self.send(site, message, None),
+                Outside::Send(message) => self.send(site, message),
                 Outside::SendSnapshot(message, database) => {
-                    self.send(site, message, Some(database));
+                    self.send_snapshot(site, message, database);
                 }
                 // Not at once, as in etcd: the others are to hear that it is committed.
                 Outside::Removed => self.after(SECOND, Action::Leave(site, life)),
@@ -389,67 +428,140 @@ impl World {
         self.sites.iter().position(|site| site.identity.metadata.node_id == id)
     }
 
-    fn send(&mut self, from: usize, message: Message, body: Option<Bytes>) {
+    fn send(&mut self, from: usize, message: Message) {
         let kind = message.msg_type as u64;
         self.trace.add(self.now, &[2, from as u64, message.to, kind, message.index, message.term]);
-        let to = self.site_of(message.to);
-        let arrivals = to.map(|to| (to, self.net.send(from, to, self.now)));
-        match arrivals {
-            Some((to, [Some(first), second])) => {
-                // A proposal that comes twice is two: the transport must not double it.
-                let is_once = body.is_some() || message.msg_type == raft::MessageType::Prop;
-                let copies = [Some(first), second.filter(|_| !is_once)];
-                for at in copies.into_iter().flatten() {
-                    let message = Box::new(message.clone());
-                    let delay = at - self.now;
-                    self.after(delay, Action::Deliver(from, to, message, body.clone()));
-                }
-            }
-            _ => self.not_sent(from, message.to, body.is_some()),
+        let Some(to) = self.site_of(message.to) else { return self.not_sent(from, message.to) };
+        // A proposal that comes twice is two: the transport must not double it.
+        let is_once = message.msg_type == raft::MessageType::Prop;
+        if !is_once {
+            self.net.keep(from, to, self.now, &message);
+        }
+        let (first, second) = match self.net.send((from, to), self.now, &message, is_once) {
+            Sent::Arrives(first, second) => (first, second),
+            Sent::Waits => return,
+            Sent::Lost => return self.not_sent(from, message.to),
+            Sent::Full => return self.is_unreachable(from, message.to),
+        };
+        if let Some(at) = second {
+            self.after(at - self.now, Action::Deliver(from, to, Box::new(message.clone())));
+        }
+        self.after(first - self.now, Action::Deliver(from, to, Box::new(message)));
+    }
+
+    /// Sends a message that is on no way yet.
+    pub fn post(&mut self, from: usize, to: usize, message: Box<Message>) {
+        let at = self.net.arrival(from, to, self.now, &message);
+        self.after(at - self.now, Action::Deliver(from, to, message));
+    }
+
+    /// Lets everything through that waits on a way.
+    pub fn release(&mut self, from: usize, to: usize) {
+        for message in self.net.release(from, to) {
+            self.net.arrived(from, to);
+            self.post(from, to, Box::new(message));
         }
     }
 
-    /// The transport notices some of what it could not send.
-    fn not_sent(&mut self, from: usize, to: u64, is_snapshot: bool) {
-        let told = is_snapshot || self.rng.chance(300_000);
-        if let Some(process) = &mut self.sites[from].process
-            && told
-        {
-            if is_snapshot {
-                process.send(Event::SnapshotSent { to, status: SnapshotStatus::Failure });
-            } else {
-                process.send(Event::Unreachable(to));
-            }
+    fn send_snapshot(&mut self, from: usize, message: Message, database: Bytes) {
+        let kind = message.msg_type as u64;
+        self.trace.add(self.now, &[2, from as u64, message.to, kind, message.index, message.term]);
+        let receiver = message.to;
+        let to = self.site_of(receiver);
+        let time = to.and_then(|to| Some((to, self.net.stream(from, to, database.len())?)));
+        let Some((to, time)) = time else {
+            return self.snapshot_sent(from, receiver, SnapshotStatus::Failure);
+        };
+        let number = self.streams_begun;
+        self.streams_begun += 1;
+        self.streams.insert(number, Stream { from, to, message, database });
+        self.after(time, Action::Streamed(number));
+    }
+
+    /// Breaks off the snapshots on their way to a member and from it, or all of them.
+    pub fn break_streams(&mut self, of: Option<usize>) {
+        let hit = |stream: &Stream| of.is_none_or(|site| stream.from == site || stream.to == site);
+        let broken = self.streams.iter().filter(|(_, stream)| hit(stream));
+        let broken: Vec<u64> = broken.map(|(number, _)| *number).collect();
+        for number in broken {
+            let Some(stream) = self.streams.remove(&number) else { continue };
+            self.snapshot_sent(stream.from, stream.message.to, SnapshotStatus::Failure);
+        }
+    }
+
+    fn snapshot_sent(&mut self, from: usize, to: u64, status: SnapshotStatus) {
+        if let Some(sender) = &mut self.sites[from].process {
+            sender.send(Event::SnapshotSent { to, status });
             self.schedule(from);
         }
     }
 
-    fn deliver(&mut self, from: usize, to: usize, message: Message, body: Option<Bytes>) {
+    /// The transport notices some of what it could not send.
+    fn not_sent(&mut self, from: usize, to: u64) {
+        if self.sites[from].process.is_some() && self.rng.chance(300_000) {
+            self.is_unreachable(from, to);
+        }
+    }
+
+    fn is_unreachable(&mut self, from: usize, to: u64) {
+        if let Some(process) = &mut self.sites[from].process {
+            process.send(Event::Unreachable(to));
+            self.schedule(from);
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, message: Box<Message>) {
         let life = self.sites[to].life;
-        let receiver = message.to;
-        let wait = self.wait_of(to, life).filter(|_| self.net.is_open(from, to));
-        match wait {
-            None => return self.not_sent(from, receiver, body.is_some()),
-            Some(0) => {}
-            Some(wait) => {
-                return self.after(wait, Action::Deliver(from, to, Box::new(message), body));
-            }
+        let wait = self.wait_of(to, life).filter(|_| !self.net.is_blocked(from, to));
+        if let Some(wait) = wait.filter(|wait| *wait > 0) {
+            return self.after(wait, Action::Deliver(from, to, message));
+        }
+        self.net.arrived(from, to);
+        if wait.is_none() {
+            return self.not_sent(from, message.to);
         }
         self.trace.add(self.now, &[3, from as u64, to as u64, message.msg_type as u64]);
-        if self.knows_as_removed(to, from) && self.sites[from].process.is_some() {
-            return self.died(from, &Death::Removed);
+        if self.tells_of_removal(from, to) {
+            return;
         }
-        if self.is_resting && body.is_none() {
-            return self.deliver_at_rest(to, message);
+        if self.is_resting {
+            return self.deliver_at_rest(to, *message);
         }
-        let Some(body) = body else {
-            // As bytes, as on the wire.
-            let decoded = Message::decode(message.encode_to_vec().into());
-            if let Some(process) = &mut self.sites[to].process {
-                process.send(Event::Peer(decoded.expect("what was encoded can be decoded")));
-            }
-            return self.schedule(to);
+        // As bytes, as on the wire.
+        let decoded = Message::decode(message.encode_to_vec().into());
+        if let Some(process) = &mut self.sites[to].process {
+            process.send(Event::Peer(decoded.expect("what was encoded can be decoded")));
+        }
+        self.schedule(to);
+    }
+
+    /// Whether the receiver knows the sender to be removed, and tells it so.
+    fn tells_of_removal(&mut self, from: usize, to: usize) -> bool {
+        let tells = self.knows_as_removed(to, from) && self.sites[from].process.is_some();
+        if tells {
+            self.died(from, &Death::Removed);
+        }
+        tells
+    }
+
+    /// A snapshot has come to the end of its way.
+    fn streamed(&mut self, number: u64) {
+        let Some(stream) = self.streams.get(&number) else { return };
+        let wait = self.sites[stream.to].paused_until.saturating_sub(self.now);
+        if wait > 0 {
+            return self.after(wait, Action::Streamed(number));
+        }
+        let Some(Stream { from, to, message, database }) = self.streams.remove(&number) else {
+            return;
         };
+        let receiver = message.to;
+        if self.net.is_blocked(from, to) || self.sites[to].process.is_none() {
+            return self.snapshot_sent(from, receiver, SnapshotStatus::Failure);
+        }
+        self.trace.add(self.now, &[3, from as u64, to as u64, message.msg_type as u64]);
+        if self.tells_of_removal(from, to) {
+            return;
+        }
         let cut = self.is_hostile && self.rng.chance(100_000);
         self.trace.say(self.now, || {
             let metadata = message.snapshot.as_ref().map(|snapshot| &snapshot.metadata);
@@ -460,16 +572,16 @@ impl World {
             self.count_fault("snapshot cut off");
         }
         let Some(process) = &mut self.sites[to].process else { return };
-        let result = process.receive_snapshot(message, &body, unique, cut);
+        let result = process.receive_snapshot(message, &database, unique, cut);
         let status = match (&result, cut) {
             (Ok(()), false) => SnapshotStatus::Finish,
             _ => SnapshotStatus::Failure,
         };
-        self.after_step(to, Vec::new(), result);
-        if let Some(sender) = &mut self.sites[from].process {
-            sender.send(Event::SnapshotSent { to: receiver, status });
-            self.schedule(from);
+        if status == SnapshotStatus::Finish && self.is_hostile {
+            self.trouble_installation(to);
         }
+        self.after_step(to, Vec::new(), result);
+        self.snapshot_sent(from, receiver, status);
     }
 
     /// Without the wire, and without a wait for the stage that takes the message: of a long rest there is
@@ -486,8 +598,9 @@ impl World {
     fn died(&mut self, site: usize, death: &Death) {
         self.trace.say(self.now, || format!("m{site} ends: {death:?}"));
         // Whoever ends at a failed sync leaves much that is not on disk.
+        let is_condemned = self.spare(site);
         let is_crash = matches!(death, Death::Disk(_))
-            && (self.sites[site].is_doomed || self.rng.chance(500_000));
+            && (self.sites[site].is_doomed || (!is_condemned && self.rng.chance(500_000)));
         match is_crash {
             true => self.crash(site),
             false => self.kill(site),
@@ -502,6 +615,16 @@ impl World {
         }
     }
 
+    /// The disk works again of a process that was to be killed within an operation; whether it was.
+    fn spare(&mut self, site: usize) -> bool {
+        let place = &mut self.sites[site];
+        let was_condemned = std::mem::take(&mut place.is_condemned);
+        if was_condemned {
+            place.disk.set_fault(None);
+        }
+        was_condemned
+    }
+
     /// Ends a process at once; what it wrote is in the system's cache.
     pub fn kill(&mut self, site: usize) {
         let place = &mut self.sites[site];
@@ -511,6 +634,7 @@ impl World {
         place.paused_until = 0;
         place.stalled = None;
         self.watchers.lost(site);
+        self.break_streams(Some(site));
     }
 
     /// Ends a process and the power with it.
@@ -534,11 +658,9 @@ impl World {
             return;
         }
         if !self.is_hostile || place.failed_boots > 3 {
-            place.disk.set_fault(None);
-            place.is_doomed = false;
-            place.disk.set_failing(None);
-            place.disk.set_capacity(None);
+            self.mend_disk(site);
         }
+        let place = &mut self.sites[site];
         place.life += 1;
         let life = place.life;
         let seed = self.rng.draw();
@@ -562,6 +684,8 @@ impl World {
             }
             Err(death) => {
                 place.failed_boots += 1;
+                self.spare(site);
+                let place = &mut self.sites[site];
                 self.trace.say(self.now, || format!("m{site} can't start: {death:?}"));
                 if place.is_rotten && place.failed_boots > 1 {
                     return self.give_up(site);
@@ -608,7 +732,9 @@ impl Site {
             paused_until: 0,
             stalled: None,
             is_doomed: false,
+            is_condemned: false,
             rate: 1_000_000,
+            clock_set: (0, 0),
             slow: 1,
             is_gone: false,
             is_rotten: false,

@@ -227,5 +227,6 @@ pub fn settings(history: &History, rng: &mut Rng) -> Settings {
         keep_files: rng.between(1, 3) as usize,
         lease_checkpoint: false,
         watch_outstanding: 128,
+        quota: None,
     }
 }
