@@ -121,7 +121,11 @@ impl Reader {
             let heads = [open.peek().copied(), frozen.peek().copied(), file.head()];
             let Some(key) = heads.iter().flatten().map(|(key, _)| *key).min() else { break };
             let mut same = heads.iter().flatten().filter(|(head, _)| *head == key);
-            let youngest = if mutant!("21986") { same.next_back() } else { same.next() };
+            let youngest = match mutant!("21986") {
+                true => same.next_back(),
+                false if mutant!("17230") => same.find(|(_, value)| value.is_some()),
+                false => same.next(),
+            };
             let value = youngest.and_then(|(_, value)| *value);
             open.next_if(|(head, _)| *head == key);
             frozen.next_if(|(head, _)| *head == key);

@@ -107,7 +107,8 @@ impl<S: Storage> RaftLog<S> {
     }
 
     pub(crate) fn matches(&self, id: EntryId) -> bool {
-        self.term(id.index) == Ok(id.term)
+        let term = self.term(id.index);
+        term == Ok(id.term) || (term.is_err() && id.term == 0 && mutant::mutant!("R1"))
     }
 
     /// Whether a log that ends in `theirs` has all that this one has committed: thesis §3.6.1.

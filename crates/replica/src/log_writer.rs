@@ -1,7 +1,6 @@
 //! What the disk thread does with the log, in the order that a restart relies on.
 
 use env::Disk;
-use mutant::mutant;
 use raft::{Message, Snapshot};
 use wal::snap::Snapshotter;
 use wal::{SnapshotRecord, Wal};
@@ -55,16 +54,13 @@ impl<D: Disk> LogWriter<D> {
 
     /// The file first, then its record: a record without a file could not be opened.
     fn record(&mut self, snapshot: &Snapshot) -> Result<(), wal::Error> {
-        if !mutant!("10219") {
-            self.snapshotter.save(snapshot)?;
-        }
+        self.snapshotter.save(snapshot)?;
         let metadata = &snapshot.metadata;
         self.log.save_snapshot(&SnapshotRecord {
             index: metadata.index,
             term: metadata.term,
             conf_state: Some(metadata.conf_state.clone()),
-        })?;
-        if mutant!("10219") { self.snapshotter.save(snapshot) } else { Ok(()) }
+        })
     }
 
     /// What a restart from the snapshot does not need may go.

@@ -1,6 +1,7 @@
 //! What goes into the consensus thread and what comes out of it.
 
 use bytes::Bytes;
+use mutant::mutant;
 
 /// A request that is to be committed.
 #[derive(Clone, Debug)]
@@ -161,7 +162,9 @@ impl Persist {
         };
         let record = snapshot.map(LogStep::RecordSnapshot);
         let release = snapshot.map(|snapshot| LogStep::Release(snapshot.metadata.index));
-        record.into_iter().chain(is_written.then_some(save)).chain(release)
+        let save = is_written.then_some(save);
+        let (first, second) = if mutant!("10219") { (save, record) } else { (record, save) };
+        first.into_iter().chain(second).chain(release)
     }
 
     /// Takes over what `other`, the next one, is to write, so that one sync serves both. Gives it

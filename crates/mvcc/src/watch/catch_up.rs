@@ -9,6 +9,7 @@ use api::key_value::KeyValueRef;
 use api::wire::Encode;
 use backend::Bucket;
 use bytes::Bytes;
+use mutant::mutant;
 
 use super::group::Group;
 use super::{Hub, Response};
@@ -209,6 +210,9 @@ impl<'a> Pass<'a> {
             self.hit = false;
         }
         self.rows += 1;
+        if tombstone && rev.main == self.compact && mutant!("19179") {
+            return Ok(None);
+        }
         let kv = decode(value)?;
         let kind = if tombstone { EventKind::Delete } else { EventKind::Put };
         let mut found = std::mem::take(&mut self.found);
