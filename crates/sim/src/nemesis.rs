@@ -355,7 +355,7 @@ impl World {
                 let until = self.now + self.rng.below(10 * SECOND);
                 self.sites[site].stalled = Some((Stage::Commit, until));
             }
-            _ => self.end_within(site, 30, fault == Fault::CrashWithin),
+            _ => self.end_within(site, 16, fault == Fault::CrashWithin),
         }
         self.trace.say(self.now, || format!("m{site} installs under {fault:?}"));
     }
