@@ -1,6 +1,9 @@
-//! Compiles `proto/*.proto` into Rust: messages by `prost`, the table of services by `services`.
+//! Compiles `proto/*.proto` into Rust: messages by `prost`, the table of services by `services`, the paths and messages
+//! of the JSON gateway by `schema`.
 //! No `protoc` is needed.
 
+#[path = "build/schema.rs"]
+mod schema;
 #[path = "build/services.rs"]
 mod services;
 
@@ -32,7 +35,13 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=proto");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    let descriptors = protox::compile(PROTO_FILES, ["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_files(PROTO_FILES)?;
+    let schema = schema::generate(&compiler.descriptor_pool(), services::variant_name)?;
+    fs::write(out_dir.join("schema_table.rs"), schema)?;
+    let mut descriptors = compiler.file_descriptor_set();
+    // Annotations are for this program alone.
+    descriptors.file.retain(|file| PROTO_FILES.contains(&file.name()));
     fs::write(out_dir.join("service_table.rs"), services::generate(&descriptors, &PROTO_FILES)?)?;
     generate_messages(descriptors)?;
     Ok(())

@@ -68,7 +68,7 @@ fn describe(full_name: &str, service: &str, method: &MethodDescriptorProto) -> M
 }
 
 /// Service and method run together, without stutter: `KvPut`, `LeaseGrant`, `AuthUserAdd`.
-fn variant_name(service: &str, method: &str) -> String {
+pub(crate) fn variant_name(service: &str, method: &str) -> String {
     let method = method.replace("KV", "Kv");
     if method.starts_with(service) {
         return method;

@@ -24,10 +24,12 @@
 pub mod error;
 pub mod frame;
 pub mod internal;
+pub mod json;
 pub mod key_value;
 pub mod path;
 pub mod request;
 pub mod response;
+pub mod schema;
 pub mod service;
 pub mod txn;
 pub mod wire;
