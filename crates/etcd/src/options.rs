@@ -303,6 +303,11 @@ fn log_options(values: &Values) -> Result<LogOptions, String> {
     Ok(LogOptions { level, format, outputs: outputs.collect(), http2_debug: false })
 }
 
+/// The words between commas.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
 /// What members show each other and believe, if they speak TLS.
 fn peer_tls(values: &Values) -> Result<Option<TlsFiles>, String> {
     let [cert, key, trusted_ca] =
@@ -368,6 +373,9 @@ fn to_config(values: &Values) -> Result<Config, String> {
         max_learners: values.number::<u32>("max-learners")? as usize,
         raft_read_timeout: values.duration("raft-read-timeout"),
         raft_write_timeout: values.duration("raft-write-timeout"),
+        cors: list(values.text("cors")),
+        host_whitelist: list(values.text("host-whitelist")),
+        enable_grpc_gateway: values.is_on("enable-grpc-gateway"),
         peer_tls: peer_tls(values)?,
         quota_backend_bytes: values.number("quota-backend-bytes")?,
         bootstrap_defrag_threshold_bytes: values

@@ -635,7 +635,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "cors",
         Text,
         "*",
-        DefaultOnly,
+        Full,
         "Comma-separated whitelist of origins for CORS, or cross-origin resource sharing.",
     ),
     flag(
@@ -643,7 +643,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "host-whitelist",
         Text,
         "*",
-        DefaultOnly,
+        Full,
         "Acceptable hostnames from HTTP client requests, if server is not secure.",
     ),
     flag(

@@ -1,12 +1,39 @@
 //! One call on one stream of a connection.
 
+use api::Status;
 use api::service::{Kind, Rpc};
+use mvcc::watch::Response;
 use tokio::time::Instant;
 
-use crate::desk::{CallInfo, CallKey};
+use crate::desk::{CallInfo, CallKey, Desk, Next, ReadWaiter};
 use crate::grpc::Head;
 use crate::message::Input;
+use crate::service::maintenance::SnapshotCursor;
 use crate::service::{health, kv, lease, maintenance, watch};
+use crate::task::{Leash, TaskStream};
+
+/// Where calls come from: what they wait for is brought back there. Nothing happens if a call is gone.
+pub(crate) trait Calls {
+    /// A handler has decided, or what a call waited for is there.
+    fn complete(&mut self, call: CallKey, result: Result<Next, Status>, desk: &mut Desk);
+
+    /// A linearizable read may be served.
+    fn read_ready(&mut self, waiter: ReadWaiter, arena: &[u8], desk: &mut Desk);
+
+    /// More of a snapshot was read.
+    fn snapshot_read(
+        &mut self,
+        call: CallKey,
+        result: Result<Box<SnapshotCursor>, Status>,
+        desk: &mut Desk,
+    );
+
+    /// The hub has something for a stream.
+    fn watch_response(&mut self, call: CallKey, response: &Response, desk: &mut Desk);
+
+    /// A stream has something new to send.
+    fn pump(&mut self, call: CallKey, desk: &mut Desk);
+}
 
 /// A call from its head to its status.
 #[derive(Debug)]
@@ -34,6 +61,8 @@ pub(crate) enum State {
     Request,
     /// Its one request is with somebody else, who will answer through the desk.
     Waiting,
+    /// A task works its one request off.
+    Task(#[expect(dead_code, reason = "its drop ends the task")] Leash),
     /// Responses go out, and in some kinds requests come in.
     Stream(Stream),
 }
@@ -46,6 +75,52 @@ pub(crate) enum Stream {
     Range(Box<kv::RangeStream>),
     Snapshot(maintenance::SnapshotStream),
     HealthWatch(health::Watch),
+    Task(TaskStream),
+}
+
+/// What became of an attempt to let a stream go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There is a response in the desk's frame.
+    Message,
+    /// There is a response in the desk's frame, which is the last.
+    LastMessage,
+    /// The stream is over.
+    End,
+    /// There is nothing to send for now.
+    Idle,
+}
+
+impl Step {
+    /// Whether there is a response to be sent.
+    pub(crate) fn has_message(self) -> bool {
+        matches!(self, Self::Message | Self::LastMessage)
+    }
+
+    /// Whether the stream is over.
+    pub(crate) fn is_last(self) -> bool {
+        matches!(self, Self::LastMessage | Self::End)
+    }
+}
+
+impl Stream {
+    /// Makes the next response of a stream that goes on by itself, in the desk's frame.
+    pub(crate) fn advance(&mut self, desk: &mut Desk, call: CallKey) -> Result<Step, Status> {
+        match self {
+            Self::Watch(_) | Self::LeaseKeepAlive(_) => Ok(Step::Idle),
+            Self::Snapshot(snapshot) => {
+                snapshot.read_on(desk, call);
+                Ok(Step::Idle)
+            }
+            Self::Range(range) => {
+                Ok(if range.advance(desk)? { Step::LastMessage } else { Step::Message })
+            }
+            Self::HealthWatch(health) => {
+                Ok(if health.advance(desk)? { Step::Message } else { Step::Idle })
+            }
+            Self::Task(task) => task.advance(desk),
+        }
+    }
 }
 
 impl Call {

@@ -12,8 +12,10 @@ use api::{Error, Status};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use crate::call::Calls;
 use crate::connection::{Connection, Fate};
 use crate::desk::{CallKey, CommandWaiter, ConnectionKey, Desk, Local, Next, Proposed, ReadBatch};
+use crate::inside::{self, Inside};
 use crate::pages::Pages;
 use crate::service;
 use crate::transport::Transport;
@@ -70,6 +72,7 @@ struct Turns {
     inbox: Arc<Inbox>,
     desk: Desk,
     connections: Connections,
+    inside: Inside,
     ready: Arc<ReadyList>,
     pages: Pages,
     local: mpsc::UnboundedReceiver<Local>,
@@ -90,11 +93,13 @@ impl Turns {
     fn new(core: Core) -> Self {
         let now = Instant::now();
         let (local_sender, local) = mpsc::unbounded_channel();
-        let pages = Pages::new(&core.link, local_sender.clone());
+        let desk = Desk::new(core.link, core.ids, local_sender, now);
+        let pages = Pages::new(&desk);
         Self {
             inbox: core.inbox,
-            desk: Desk::new(core.link, core.ids, local_sender, now),
+            desk,
             connections: Connections::default(),
+            inside: Inside::default(),
             ready: Arc::new(ReadyList::default()),
             pages,
             local,
@@ -137,8 +142,8 @@ impl Turns {
             Delivery::Watch(responses) => {
                 for response in responses {
                     let Some(call) = self.desk.watch_call(response.stream) else { continue };
-                    self.with_call(call, |http2, desk| {
-                        http2.watch_response(call.stream, &response, desk);
+                    self.with_call(call, |calls, desk| {
+                        calls.watch_response(call, &response, desk);
                     });
                 }
             }
@@ -196,7 +201,7 @@ impl Turns {
         }
         for waiter in waiters.drain(..) {
             let call = waiter.call.key;
-            self.with_call(call, |http2, desk| http2.read_ready(waiter, arena, desk));
+            self.with_call(call, |calls, desk| calls.read_ready(waiter, arena, desk));
         }
         self.desk.recycle(batch);
     }
@@ -259,6 +264,7 @@ impl Turns {
         }
         self.desk.is_draining = true;
         self.stop_at = Some(self.desk.now + self.desk.link.limits.drain_timeout);
+        self.inside.drain(&mut self.desk);
         self.for_all(Connection::drain);
     }
 
@@ -274,9 +280,18 @@ impl Turns {
                     });
                     self.complete(call.key, result);
                 }
-                Local::Snapshot(call, result) => self.with_call(call, |http2, desk| {
-                    http2.snapshot_read(call.stream, result, desk);
+                Local::Snapshot(call, result) => self.with_call(call, |calls, desk| {
+                    calls.snapshot_read(call, result, desk);
                 }),
+                Local::Served(call, result) => {
+                    let result = result.map(|frame| {
+                        self.desk.frame = frame;
+                        Next::Answer
+                    });
+                    self.complete(call, result);
+                }
+                Local::Pump(call) => self.with_call(call, |calls, desk| calls.pump(call, desk)),
+                Local::Inside(order) => self.inside.take(order, &mut self.desk),
             }
         }
     }
@@ -307,6 +322,7 @@ impl Turns {
         }
         if self.desk.now >= self.next_long_tick {
             self.next_long_tick = self.desk.now + TICK_LONG;
+            self.inside.tick(&mut self.desk);
             self.for_all(Connection::tick);
         }
         self.timer.as_mut().reset(self.desk.now + TICK_LONG);
@@ -328,6 +344,7 @@ impl Turns {
         }
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
+        self.inside.acknowledge(&mut self.desk);
         // What writing has brought up, such as acknowledgements for the watch hub.
         self.desk.hand_over();
     }
@@ -353,18 +370,18 @@ impl Turns {
 
     fn is_finished(&self) -> bool {
         let Some(stop_at) = self.stop_at else { return false };
-        self.desk.now >= stop_at || (self.connections.is_empty() && self.desk.is_idle())
+        let is_idle = self.connections.is_empty() && self.inside.is_empty() && self.desk.is_idle();
+        self.desk.now >= stop_at || is_idle
     }
 
     fn complete(&mut self, call: CallKey, result: Result<Next, Status>) {
-        self.with_call(call, |http2, desk| http2.complete(call.stream, result, desk));
+        self.with_call(call, |calls, desk| calls.complete(call, result, desk));
     }
 
-    fn with_call(
-        &mut self,
-        call: CallKey,
-        act: impl FnOnce(&mut crate::connection::Http2, &mut Desk),
-    ) {
+    fn with_call(&mut self, call: CallKey, act: impl FnOnce(&mut dyn Calls, &mut Desk)) {
+        if inside::is_inside(call) {
+            return act(&mut self.inside, &mut self.desk);
+        }
         let Some(connection) = self.connections.get(call.connection) else { return };
         let Some(http2) = connection.http2() else { return };
         act(http2, &mut self.desk);

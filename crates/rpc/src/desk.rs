@@ -22,9 +22,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::grpc::Head;
+use crate::inside::{Caller, Order};
 use crate::message::Frame;
 use crate::metrics::CallCounters;
 use crate::service::maintenance::SnapshotCursor;
+use crate::task::Leash;
 use crate::{AskLeader, LeaderRequest, Link, RequestIds, WatchInput};
 pub(crate) use durations::{Durations, RequestType};
 use versions::Versions;
@@ -70,6 +72,8 @@ pub(crate) enum Next {
     Wait,
     /// The call goes on as a stream of responses.
     Stream(crate::call::Stream),
+    /// A task works it off.
+    Task(Leash),
 }
 
 /// What to do when a linearizable read may be served.
@@ -142,6 +146,12 @@ pub(crate) enum Local {
     Worked(CallInfo, Duration, Result<Frame, Status>),
     /// More of a snapshot was read.
     Snapshot(CallKey, Result<Box<SnapshotCursor>, Status>),
+    /// A task has worked a unary call off; the response in its frame.
+    Served(CallKey, Result<Frame, Status>),
+    /// A task has responses for a stream.
+    Pump(CallKey),
+    /// A task wants a call, or something of its call.
+    Inside(Order),
 }
 
 /// A call that waits for its proposal to be applied.
@@ -175,6 +185,8 @@ pub(crate) struct Desk {
     /// The response that is being made.
     pub(crate) frame: Frame,
     pub(crate) local: mpsc::UnboundedSender<Local>,
+    /// Makes calls for tasks.
+    pub(crate) caller: Caller,
     /// The core is shutting down.
     pub(crate) is_draining: bool,
     ids: RequestIds,
@@ -214,6 +226,7 @@ impl Desk {
             durations: Durations::new(&link.metrics),
             now,
             frame: Frame::default(),
+            caller: Caller::new(local.clone()),
             local,
             is_draining: false,
             last_token: u64::from(ids.core()) << 48,
@@ -652,10 +665,11 @@ impl Desk {
         done.map(|transfer| transfer.call).collect()
     }
 
-    /// Since when there has been no leader, if there is none.
-    pub(crate) fn leaderless_since(&self) -> Option<Instant> {
+    /// Whether there has been no leader for three elections, so that streams that require one end.
+    pub(crate) fn is_leader_lost(&self) -> bool {
         let (leader, changed) = self.leader;
-        (leader == 0).then(|| changed.unwrap_or(self.origin))
+        let grace = 3 * self.link.limits.election_timeout;
+        leader == 0 && self.now >= changed.unwrap_or(self.origin) + grace
     }
 
     fn expire_proposals(&mut self) {

@@ -22,6 +22,19 @@ pub(crate) struct Head {
     pub(crate) allows_gzip: bool,
 }
 
+impl Head {
+    /// The head of a call that asks for nothing special.
+    pub(crate) fn new(rpc: Rpc) -> Self {
+        Self {
+            rpc,
+            timeout: None,
+            requires_leader: false,
+            proto_subtype: false,
+            allows_gzip: false,
+        }
+    }
+}
+
 /// Why a request goes no further than its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {

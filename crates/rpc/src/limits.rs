@@ -27,6 +27,12 @@ pub struct Limits {
     pub election_timeout: Duration,
     /// `--strict-reconfig-check`: refuse changes of members that would cost the quorum.
     pub strict_reconfig_check: bool,
+    /// `--cors`: origins whose scripts may ask over HTTP; `*`, or none: all.
+    pub cors: Vec<String>,
+    /// `--host-whitelist`: names of this host in HTTP requests; `*`, or none: all.
+    pub host_whitelist: Vec<String>,
+    /// `--enable-grpc-gateway`: serve JSON under `/v3/`.
+    pub enable_gateway: bool,
     /// Feature gate `StopGRPCServiceOnDefrag`: health is `NOT_SERVING` during a defragmentation.
     pub stop_grpc_service_on_defrag: bool,
     /// How long a stopping core waits for calls that are under way.
@@ -64,6 +70,9 @@ impl Default for Limits {
             watch_progress_notify_interval: Duration::from_secs(10 * 60),
             election_timeout: Duration::from_secs(1),
             strict_reconfig_check: true,
+            cors: Vec::new(),
+            host_whitelist: Vec::new(),
+            enable_gateway: true,
             stop_grpc_service_on_defrag: false,
             drain_timeout: Duration::from_secs(7),
         }

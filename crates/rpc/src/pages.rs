@@ -1,5 +1,6 @@
-//! The HTTP/1.1 pages of the client port: version, health, metrics.
+//! HTTP/1.1 on the client port: the pages for version, health and metrics, and the way to the JSON gateway.
 
+mod access;
 mod checks;
 mod io;
 mod vars;
@@ -9,20 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::desk::Local;
+use crate::desk::{Desk, Local};
+use crate::gateway::{self, Body, Gateway};
 use crate::transport::Transport;
-use crate::{Link, Metrics, State};
+use crate::{Limits, Metrics, State};
 
-type Page = Response<Full<Bytes>>;
+type Page = Response<Body>;
 
 /// How long a client may take to send a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,15 +45,21 @@ struct Shared {
     /// Of the state in force: a snapshot replaces it, and what it replaces must not be kept.
     reader: RwLock<mvcc::Reader>,
     core: mpsc::UnboundedSender<Local>,
+    limits: Arc<Limits>,
+    gateway: Gateway,
 }
 
 impl Pages {
-    pub(crate) fn new(link: &Link, core: mpsc::UnboundedSender<Local>) -> Self {
+    pub(crate) fn new(desk: &Desk) -> Self {
+        let link = &desk.link;
+        let limits = Arc::clone(&link.limits);
         let shared = Shared {
             state: Arc::clone(&link.state),
             metrics: Arc::clone(&link.metrics),
             reader: RwLock::new(link.reader.clone()),
-            core,
+            core: desk.local.clone(),
+            gateway: Gateway { caller: desk.caller.clone(), limits: Arc::clone(&limits) },
+            limits,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -68,10 +75,11 @@ impl Pages {
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(with_cors(shared.page(&request).await)) }
+                async move { Ok::<_, Infallible>(shared.answer(request).await) }
             });
             let served = http1::Builder::new()
                 .timer(io::Timer)
+                .title_case_headers(true)
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(io::Stream::new(transport, prefix), service);
             if let Err(error) = served.await {
@@ -82,13 +90,52 @@ impl Pages {
 }
 
 impl Shared {
-    async fn page(&self, request: &Request<Incoming>) -> Page {
+    /// What comes before any page, in etcd's order.
+    async fn answer(&self, request: Request<Incoming>) -> Page {
+        let uri = request.uri();
+        let Some(unescaped) = unescape(uri.path()) else { return bad_request() };
+        if let Some(refusal) = access::refuse_host(&self.limits, uri, request.headers()) {
+            return refusal;
+        }
+        let allowed = |mut page: Page, headers: &http::HeaderMap| {
+            access::allow_origin(&self.limits, headers, &mut page);
+            page
+        };
         if request.method() == Method::OPTIONS {
-            return Response::new(Full::default());
+            return allowed(Response::new(Body::default()), request.headers());
         }
-        if let Some(location) = api::path::redirect(request.uri().path(), request.uri().query()) {
-            return redirect(request, &location);
+        // What was served there before it was stable.
+        let path = match uri.path().strip_prefix("/v3beta/") {
+            Some(rest) => format!("{}{rest}", gateway::PREFIX),
+            None => uri.path().to_owned(),
+        };
+        let unescaped = match unescaped.strip_prefix("/v3beta/") {
+            Some(rest) => format!("{}{rest}", gateway::PREFIX),
+            None => unescaped,
+        };
+        let root = gateway::PREFIX.trim_end_matches('/');
+        let sent_on = if self.limits.enable_gateway && path == root {
+            Some(
+                uri.query()
+                    .map_or(gateway::PREFIX.to_owned(), |q| format!("{}?{q}", gateway::PREFIX)),
+            )
+        } else {
+            api::path::redirect(&path, uri.query())
+        };
+        if let Some(location) = sent_on {
+            return allowed(redirect(&request, &location), request.headers());
         }
+        if !self.limits.enable_gateway || !unescaped.starts_with(gateway::PREFIX) {
+            return allowed(self.page(&request).await, request.headers());
+        }
+        let (head, body) = request.into_parts();
+        let headers = head.headers.clone();
+        let request =
+            gateway::Request { method: head.method, path: unescaped, headers: head.headers, body };
+        allowed(self.gateway.serve(request).await, &headers)
+    }
+
+    async fn page(&self, request: &Request<Incoming>) -> Page {
         let query = request.uri().query().unwrap_or_default();
         match request.uri().path() {
             "/metrics" => self.metrics(),
@@ -143,7 +190,7 @@ fn is_get(request: &Request<Incoming>) -> bool {
 }
 
 fn page(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Page {
-    let mut page = Response::new(Full::new(body.into()));
+    let mut page = Response::new(Body::from(body.into()));
     *page.status_mut() = status;
     page.headers_mut().insert(CONTENT_TYPE, kind);
     page
@@ -158,12 +205,19 @@ fn redirect(request: &Request<Incoming>, location: &str) -> Page {
     let mut page = match *request.method() {
         Method::GET => page(StatusCode::OK, HTML, api::path::redirect_page(location)),
         Method::HEAD => page(StatusCode::OK, HTML, ""),
-        _ => Response::new(Full::default()),
+        _ => Response::new(Body::default()),
     };
     *page.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     if let Ok(location) = HeaderValue::from_str(location) {
         page.headers_mut().insert(LOCATION, location);
     }
+    page
+}
+
+/// What Go's server says of a request that it cannot read.
+fn bad_request() -> Page {
+    let mut page = page(StatusCode::BAD_REQUEST, TEXT, "400 Bad Request");
+    page.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     page
 }
 
@@ -179,16 +233,20 @@ fn method_not_allowed() -> Page {
     page
 }
 
-/// etcd allows every origin unless it is told otherwise.
-fn with_cors(mut page: Page) -> Page {
-    for (name, value) in [
-        ("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE"),
-        ("access-control-allow-origin", "*"),
-        ("access-control-allow-headers", "accept, content-type, authorization"),
-    ] {
-        page.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+/// A path with its `%xx` undone; `None` if one of them is none.
+fn unescape(path: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
+        let (high, low) = (digit()?, digit()?);
+        out.push(u8::try_from(high << 4 | low).unwrap_or(b'?'));
     }
-    page
+    Some(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// The values of a parameter in a query, with `%xx` and `+` undone.
@@ -225,6 +283,14 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_unescaped() {
+        assert_eq!(unescape("/v3/%6bv"), Some("/v3/kv".to_owned()));
+        assert_eq!(unescape("/+"), Some("/+".to_owned()));
+        assert_eq!(unescape("/%zz"), None);
+        assert_eq!(unescape("/%4"), None);
+    }
 
     #[test]
     fn queries() {

@@ -4,11 +4,14 @@
 //! [`Next`] what its call waits for.
 
 pub(crate) mod cluster;
+pub(crate) mod election;
 pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod lock;
 pub(crate) mod maintenance;
 pub(crate) mod outcome;
+mod steps;
 pub(crate) mod txn;
 pub(crate) mod watch;
 
@@ -47,6 +50,13 @@ pub(crate) fn dispatch(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Resu
         Rpc::MaintenanceHash => maintenance::hash(desk, call, request),
         Rpc::MaintenanceHashKv => maintenance::hash_kv(desk, call, request),
         Rpc::MaintenanceSnapshot => maintenance::snapshot(desk, call, request),
+        Rpc::Lock => lock::lock(desk, call, request),
+        Rpc::LockUnlock => lock::unlock(desk, call, request),
+        Rpc::ElectionCampaign => election::campaign(desk, call, request),
+        Rpc::ElectionProclaim => election::proclaim(desk, call, request),
+        Rpc::ElectionLeader => election::leader(desk, call, request),
+        Rpc::ElectionObserve => election::observe(desk, call, request),
+        Rpc::ElectionResign => election::resign(desk, call, request),
         Rpc::HealthCheck => health::check(desk, request),
         Rpc::HealthWatch => health::watch(desk, request),
         Rpc::HealthList => health::list(desk, request),
@@ -91,13 +101,6 @@ pub(crate) fn is_implemented(rpc: Rpc) -> bool {
             | Rpc::AuthRoleDelete
             | Rpc::AuthRoleGrantPermission
             | Rpc::AuthRoleRevokePermission
-            | Rpc::Lock
-            | Rpc::LockUnlock
-            | Rpc::ElectionCampaign
-            | Rpc::ElectionProclaim
-            | Rpc::ElectionLeader
-            | Rpc::ElectionObserve
-            | Rpc::ElectionResign
     )
 }
 
@@ -132,6 +135,19 @@ pub(crate) fn unary_too_large(error: TooLarge) -> Status {
         error.len as u64,
         api::frame::MESSAGE_BYTES_MAX as u64,
     )
+}
+
+/// Tells of a unary call that took long.
+pub(crate) fn warn_if_slow(call: &CallInfo, code: Code, desk: &Desk) {
+    let took = desk.now.saturating_duration_since(call.begun);
+    if took > desk.link.limits.warning_unary_request_duration && crate::call::is_unary(call.rpc) {
+        tracing::warn!(
+            "response type" = call.rpc.method().path,
+            "time spent" = ?took,
+            code = code.name(),
+            "request stats"
+        );
+    }
 }
 
 /// The status of an error of the store.

@@ -64,6 +64,12 @@ pub struct Config {
     pub raft_read_timeout: Duration,
     /// How long a peer may take nothing.
     pub raft_write_timeout: Duration,
+    /// Origins whose scripts may ask over HTTP; `*`, or none: all.
+    pub cors: Vec<String>,
+    /// Names of this host in HTTP requests; `*`, or none: all.
+    pub host_whitelist: Vec<String>,
+    /// Whether the JSON gateway is served.
+    pub enable_grpc_gateway: bool,
     /// Certificates for peer URLs that want TLS.
     pub peer_tls: Option<TlsFiles>,
     /// Size at which the backend is full; 0 is [`DEFAULT_QUOTA_BYTES`], negative is never.
@@ -247,6 +253,9 @@ impl Default for Config {
             max_learners: 1,
             raft_read_timeout: Duration::from_secs(5),
             raft_write_timeout: Duration::from_secs(5),
+            cors: vec!["*".to_owned()],
+            host_whitelist: vec!["*".to_owned()],
+            enable_grpc_gateway: true,
             peer_tls: None,
             quota_backend_bytes: 0,
             bootstrap_defrag_threshold_bytes: 0,

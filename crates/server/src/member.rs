@@ -595,6 +595,9 @@ fn limits(config: &Config) -> Limits {
         watch_progress_notify_interval: config.watch_progress_notify_interval,
         election_timeout: Duration::from_millis(config.election_ms),
         strict_reconfig_check: config.strict_reconfig_check,
+        cors: config.cors.clone(),
+        host_whitelist: config.host_whitelist.clone(),
+        enable_gateway: config.enable_grpc_gateway,
         stop_grpc_service_on_defrag: config.feature_gates.stop_grpc_service_on_defrag,
         ..Limits::default()
     }

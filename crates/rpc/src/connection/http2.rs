@@ -12,8 +12,8 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::Fate;
-use crate::call::{self, Call, State, Stream};
-use crate::desk::{CallInfo, CallKey, ConnectionKey, Desk, Next, ReadWaiter};
+use crate::call::{self, Call, Calls, State, Step, Stream};
+use crate::desk::{CallKey, ConnectionKey, Desk, Next, ReadWaiter};
 use crate::grpc::{self, Head, Refusal, StatusFields, TRAILERS_OK};
 use crate::keepalive::{Duty, Keepalive};
 use crate::message::Input;
@@ -171,7 +171,7 @@ impl Http2 {
                 Event::Data { stream, data, end } => self.data(stream, data, end, desk),
                 Event::Trailers { stream, .. } => self.data(stream, &[], true, desk),
                 Event::Reset { stream, .. } => self.forget(stream, Code::Canceled, desk),
-                Event::Writable { stream } => self.pump(stream, desk),
+                Event::Writable { stream } => self.pump_stream(stream, desk),
                 Event::Ping { .. } => self.pinged(desk),
                 Event::Drained | Event::PingAck { .. } | Event::GoAway { .. } => {}
             }
@@ -262,7 +262,7 @@ impl Http2 {
                     let result = service::dispatch(desk, &call.info, message);
                     call.input = Input::default();
                     self.partial_bytes -= std::mem::take(&mut call.partial_counted);
-                    return self.complete(stream, result, desk);
+                    return self.completed(stream, result, desk);
                 }
                 State::Stream(Stream::Watch(watch)) => {
                     if let Err(status) = watch::request(desk, watch, message) {
@@ -275,7 +275,7 @@ impl Http2 {
                         return self.finish(stream, &status, desk);
                     }
                 }
-                State::Waiting | State::Stream(_) => return,
+                State::Waiting | State::Task(_) | State::Stream(_) => return,
             }
         }
         self.account(stream, desk);
@@ -312,8 +312,13 @@ impl Http2 {
                 }
             }
             // A watch goes on without requests.
-            State::Waiting | State::Stream(_) => {}
+            State::Waiting | State::Task(_) | State::Stream(_) => {}
         }
+    }
+
+    fn renews(&self, stream: StreamId) -> bool {
+        let state = self.calls.get(&stream).map(|call| &call.state);
+        matches!(state, Some(State::Stream(Stream::LeaseKeepAlive(_))))
     }
 
     /// Returns the window of a stream of requests, unless too many of them are under way.
@@ -327,7 +332,7 @@ impl Http2 {
             State::Stream(Stream::LeaseKeepAlive(keep_alive))
                 if keep_alive.open > RENEWALS_MAX || unsent > UNSENT_MAX => {}
             State::Stream(_) => self.release(stream),
-            State::Request | State::Waiting => {}
+            State::Request | State::Waiting | State::Task(_) => {}
         }
     }
 
@@ -337,8 +342,7 @@ impl Http2 {
         self.engine.release(stream, held);
     }
 
-    /// A linearizable read may be served.
-    pub(crate) fn read_ready(&mut self, waiter: ReadWaiter, arena: &[u8], desk: &mut Desk) {
+    fn read_is_ready(&mut self, waiter: ReadWaiter, arena: &[u8], desk: &mut Desk) {
         let stream = waiter.call.key.stream;
         if !self.calls.contains_key(&stream) {
             return;
@@ -348,7 +352,7 @@ impl Http2 {
             return self.parked.push_back(Parked::Read(waiter, request));
         }
         let result = service::read_ready(desk, waiter, arena);
-        self.complete(stream, result, desk);
+        self.completed(stream, result, desk);
     }
 
     /// Goes on with requests that were parked.
@@ -356,25 +360,19 @@ impl Http2 {
         while self.engine.unsent_total() <= RESPONSES_MAX {
             match self.parked.pop_front() {
                 None => return,
-                Some(Parked::Read(waiter, request)) => self.read_ready(waiter, &request, desk),
+                Some(Parked::Read(waiter, request)) => self.read_is_ready(waiter, &request, desk),
                 Some(Parked::Request(stream, request)) => {
                     let Some(call) = self.calls.get_mut(&stream) else { continue };
                     call.parked_bytes = 0;
                     self.partial_bytes -= std::mem::take(&mut call.partial_counted);
                     let result = service::dispatch(desk, &call.info, &request);
-                    self.complete(stream, result, desk);
+                    self.completed(stream, result, desk);
                 }
             }
         }
     }
 
-    /// A handler has decided, or what a call waited for is there. Nothing happens if it is gone.
-    pub(crate) fn complete(
-        &mut self,
-        stream: StreamId,
-        result: Result<Next, Status>,
-        desk: &mut Desk,
-    ) {
+    fn completed(&mut self, stream: StreamId, result: Result<Next, Status>, desk: &mut Desk) {
         let Some(call) = self.calls.get_mut(&stream) else { return };
         match result {
             Err(status) => self.finish(stream, &status, desk),
@@ -383,6 +381,7 @@ impl Http2 {
                     call.state = State::Waiting;
                 }
             }
+            Ok(Next::Task(task)) => call.state = State::Task(task),
             Ok(Next::Answer) if call.is_unary() => self.answer(stream, desk),
             Ok(Next::Answer) => {
                 self.send(stream, desk);
@@ -390,7 +389,7 @@ impl Http2 {
             }
             Ok(Next::Stream(new)) => {
                 call.state = State::Stream(new);
-                self.pump(stream, desk);
+                self.pump_stream(stream, desk);
             }
         }
     }
@@ -413,7 +412,7 @@ impl Http2 {
         let Some(call) = self.calls.remove(&stream) else { return };
         desk.sent(call.info.rpc);
         desk.handled(&call.info, Code::Ok);
-        warn_if_slow(&call.info, Code::Ok, desk);
+        service::warn_if_slow(&call.info, Code::Ok, desk);
         self.keepalive.sent();
         self.engine.send_headers(stream, 200, &[grpc::content_type(call.proto_subtype)], false);
         match desk.frame.take_large() {
@@ -467,83 +466,33 @@ impl Http2 {
         desk.handled(&call.info, code);
         match &call.state {
             State::Stream(Stream::Watch(watch)) => desk.close_watch_stream(watch.hub_stream),
-            State::Request | State::Waiting => warn_if_slow(&call.info, code, desk),
-            State::Stream(_) => {}
+            State::Request | State::Waiting => service::warn_if_slow(&call.info, code, desk),
+            State::Task(_) | State::Stream(_) => {}
         }
         Some(call)
     }
 
     /// Lets a stream of responses go on, as far as the client takes them.
-    fn pump(&mut self, stream: StreamId, desk: &mut Desk) {
+    fn pump_stream(&mut self, stream: StreamId, desk: &mut Desk) {
         while self.engine.unsent(stream) <= UNSENT_MAX {
             let Some(call) = self.calls.get_mut(&stream) else { return };
             let State::Stream(kind) = &mut call.state else { return };
-            match kind {
-                Stream::Watch(_) => return,
-                Stream::LeaseKeepAlive(_) => return self.release_worked_off(stream, desk),
-                Stream::Snapshot(snapshot) => return snapshot.read_on(desk, call.info.key),
-                Stream::Range(range) => match range.advance(desk) {
-                    Ok(is_last) => {
-                        self.send(stream, desk);
-                        if is_last {
-                            return self.finish(stream, &Status::OK, desk);
-                        }
-                    }
-                    Err(status) => return self.finish(stream, &status, desk),
-                },
-                Stream::HealthWatch(health) => match health.advance(desk) {
-                    Ok(true) => return self.send(stream, desk),
-                    Ok(false) => return,
-                    Err(status) => return self.finish(stream, &status, desk),
-                },
-            }
-        }
-    }
-
-    /// More of a snapshot was read.
-    pub(crate) fn snapshot_read(
-        &mut self,
-        stream: StreamId,
-        result: Result<Box<SnapshotCursor>, Status>,
-        desk: &mut Desk,
-    ) {
-        let mut cursor = match result {
-            Ok(cursor) => cursor,
-            Err(status) => return self.finish(stream, &status, desk),
-        };
-        let messages: Vec<SnapshotResponse> = cursor.take_messages();
-        for message in messages {
-            if desk.frame.set_message(&message).is_ok() {
+            let step = match kind.advance(desk, call.info.key) {
+                Ok(step) => step,
+                Err(status) => return self.finish(stream, &status, desk),
+            };
+            if step.has_message() {
                 self.send(stream, desk);
             }
-        }
-        if let Some(took) = cursor.took() {
-            let metrics = &desk.link.metrics;
-            metrics.disk_backend_snapshot_duration_seconds.observe(took.as_secs_f64());
-            return self.finish(stream, &Status::OK, desk);
-        }
-        let Some(call) = self.calls.get_mut(&stream) else { return };
-        if let State::Stream(Stream::Snapshot(snapshot)) = &mut call.state {
-            snapshot.resume(cursor);
-        }
-        self.pump(stream, desk);
-    }
-
-    /// The hub has something for a stream.
-    pub(crate) fn watch_response(
-        &mut self,
-        stream: StreamId,
-        response: &Response,
-        desk: &mut Desk,
-    ) {
-        let Some(call) = self.calls.get_mut(&stream) else { return };
-        let State::Stream(Stream::Watch(watch)) = &mut call.state else { return };
-        if watch.unacked == 0 {
-            self.unacked.push(stream);
-        }
-        watch.unacked += 1;
-        if let Err(status) = watch::respond(desk, response, |desk| self.send(stream, desk)) {
-            self.finish(stream, &status, desk);
+            if step.is_last() {
+                return self.finish(stream, &Status::OK, desk);
+            }
+            if step == Step::Idle {
+                if self.renews(stream) {
+                    self.release_worked_off(stream, desk);
+                }
+                return;
+            }
         }
     }
 
@@ -583,8 +532,7 @@ impl Http2 {
             self.engine.drain_now();
         }
         self.refill(desk);
-        let grace = 3 * desk.link.limits.election_timeout;
-        let is_leader_lost = desk.leaderless_since().is_some_and(|since| desk.now >= since + grace);
+        let is_leader_lost = desk.is_leader_lost();
         let mut ended = Vec::new();
         let mut told = Vec::new();
         for (stream, call) in &self.calls {
@@ -601,7 +549,7 @@ impl Http2 {
             self.finish(stream, &error.into(), desk);
         }
         for stream in told {
-            self.pump(stream, desk);
+            self.pump_stream(stream, desk);
         }
         Fate::Waits
     }
@@ -627,15 +575,59 @@ impl Http2 {
     }
 }
 
-fn warn_if_slow(call: &CallInfo, code: Code, desk: &Desk) {
-    let took = desk.now.saturating_duration_since(call.begun);
-    if took > desk.link.limits.warning_unary_request_duration && call::is_unary(call.rpc) {
-        tracing::warn!(
-            "response type" = call.rpc.method().path,
-            "time spent" = ?took,
-            code = code.name(),
-            "request stats"
-        );
+impl Calls for Http2 {
+    fn complete(&mut self, call: CallKey, result: Result<Next, Status>, desk: &mut Desk) {
+        self.completed(call.stream, result, desk);
+    }
+
+    fn read_ready(&mut self, waiter: ReadWaiter, arena: &[u8], desk: &mut Desk) {
+        self.read_is_ready(waiter, arena, desk);
+    }
+
+    fn snapshot_read(
+        &mut self,
+        call: CallKey,
+        result: Result<Box<SnapshotCursor>, Status>,
+        desk: &mut Desk,
+    ) {
+        let stream = call.stream;
+        let mut cursor = match result {
+            Ok(cursor) => cursor,
+            Err(status) => return self.finish(stream, &status, desk),
+        };
+        let messages: Vec<SnapshotResponse> = cursor.take_messages();
+        for message in messages {
+            if desk.frame.set_message(&message).is_ok() {
+                self.send(stream, desk);
+            }
+        }
+        if let Some(took) = cursor.took() {
+            let metrics = &desk.link.metrics;
+            metrics.disk_backend_snapshot_duration_seconds.observe(took.as_secs_f64());
+            return self.finish(stream, &Status::OK, desk);
+        }
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        if let State::Stream(Stream::Snapshot(snapshot)) = &mut call.state {
+            snapshot.resume(cursor);
+        }
+        self.pump_stream(stream, desk);
+    }
+
+    fn watch_response(&mut self, call: CallKey, response: &Response, desk: &mut Desk) {
+        let stream = call.stream;
+        let Some(call) = self.calls.get_mut(&stream) else { return };
+        let State::Stream(Stream::Watch(watch)) = &mut call.state else { return };
+        if watch.unacked == 0 {
+            self.unacked.push(stream);
+        }
+        watch.unacked += 1;
+        if let Err(status) = watch::respond(desk, response, |desk| self.send(stream, desk)) {
+            self.finish(stream, &status, desk);
+        }
+    }
+
+    fn pump(&mut self, call: CallKey, desk: &mut Desk) {
+        self.pump_stream(call.stream, desk);
     }
 }
 

@@ -51,7 +51,6 @@ async fn heads_are_checked_as_grpc_go_does() {
             200,
             "12 unknown method Downgrade for service etcdserverpb.Maintenance",
         ),
-        ("/v3lockpb.Lock/Lock", &[], 200, "12 unknown method Lock for service v3lockpb.Lock"),
         (
             PUT,
             &[("content-type", "application/json")],

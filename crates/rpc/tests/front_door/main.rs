@@ -3,6 +3,7 @@
 mod client;
 mod hostile;
 mod limits;
+mod locks;
 mod member;
 mod members;
 mod pages;
