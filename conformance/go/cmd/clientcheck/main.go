@@ -58,6 +58,7 @@ func main() {
 		group("watch", watchCases, "--watch-progress-notify-interval", "500ms"),
 		group("lease", leaseCases),
 		group("concurrency", concurrencyCases),
+		group("services", serviceCases),
 		group("maintenance", maintenanceCases),
 		group("restart", restartCases),
 		group("quota", quotaCases, "--quota-backend-bytes", "4194304"),
