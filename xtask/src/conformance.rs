@@ -1,7 +1,8 @@
 //! `cargo xtask conformance`: the official clients, tools and files of etcd, against ours.
 //!
 //! Every part compares with the real server or is judged by a program that also passes against the real server:
-//! `cli` runs one script of etcdctl and etcdutl commands twice, `ctl` does so with our etcdctl, `client` runs a Go program on etcd's client library,
+//! `cli` runs one script of etcdctl and etcdutl commands twice, `ctl` does so with our etcdctl, `gateway` runs one of
+//! HTTP requests, `client` runs a Go program on etcd's client library,
 //! `rust` one on the crate `etcd-client`, `zoo` others in Python, JavaScript and Java, `files` passes data directories
 //! between the servers, `mixed` makes
 //! them members of one cluster, `bad` sends bad input.
@@ -11,6 +12,7 @@ mod cli;
 mod client;
 mod ctl;
 mod files;
+mod gateway;
 mod mixed;
 mod normalise;
 pub(crate) mod process;
@@ -25,9 +27,9 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 9] =
-    ["cli", "ctl", "client", "rust", "zoo", "files", "mixed", "bad", "raftexample"];
-const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|client|rust|zoo|files|mixed|bad|raftexample ...]";
+const PARTS: [&str; 10] =
+    ["cli", "ctl", "gateway", "client", "rust", "zoo", "files", "mixed", "bad", "raftexample"];
+const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|gateway|client|rust|zoo|files|mixed|bad|raftexample ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -140,6 +142,7 @@ fn run_parts(
                 let etcdctl = our_tool("etcdctl", &ours, given)?;
                 ctl::run(tools, &ours, &etcdctl, &work, outcome)
             }
+            "gateway" => gateway::run(tools, &ours, &work, outcome),
             "client" => client::run(tools, &ours, &work, outcome),
             "rust" => rust::run(tools, &ours, &work, outcome),
             "zoo" => zoo::run(tools, &ours, &work, outcome),
