@@ -16,8 +16,8 @@ use http_body_util::BodyExt as _;
 
 use crate::Limits;
 use crate::inside::{Caller, Origin, Requests, Responses};
-pub(crate) use body::Body;
-use body::{AbortOnDrop, Lines};
+use body::Lines;
+pub(crate) use body::{AbortOnDrop, Body};
 
 /// What all paths of the gateway begin with.
 pub(crate) const PREFIX: &str = "/v3/";
@@ -131,7 +131,12 @@ impl Gateway {
     }
 
     fn values(&self) -> Values {
-        Values::new(self.limits.max_receive_bytes().saturating_mul(JSON_FACTOR))
+        Values::new(self.body_max())
+    }
+
+    /// The most bytes that a value may have.
+    pub(crate) fn body_max(&self) -> usize {
+        self.limits.max_receive_bytes().saturating_mul(JSON_FACTOR)
     }
 
     /// A stream of requests and of responses.

@@ -4,7 +4,9 @@ mod access;
 mod checks;
 mod io;
 mod vars;
+mod websocket;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +83,8 @@ impl Pages {
                 .timer(io::Timer)
                 .title_case_headers(true)
                 .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(io::Stream::new(transport, prefix), service);
+                .serve_connection(io::Stream::new(transport, prefix), service)
+                .with_upgrades();
             if let Err(error) = served.await {
                 tracing::debug!(%error, "closing a client's HTTP/1 connection");
             }
@@ -92,47 +95,46 @@ impl Pages {
 impl Shared {
     /// What comes before any page, in etcd's order.
     async fn answer(&self, request: Request<Incoming>) -> Page {
-        let uri = request.uri();
-        let Some(unescaped) = unescape(uri.path()) else { return bad_request() };
-        if let Some(refusal) = access::refuse_host(&self.limits, uri, request.headers()) {
+        let Some(path) = unescape(request.uri().path()) else { return bad_request() };
+        if let Some(refusal) = access::refuse_host(&self.limits, request.uri(), request.headers()) {
             return refusal;
         }
-        let allowed = |mut page: Page, headers: &http::HeaderMap| {
-            access::allow_origin(&self.limits, headers, &mut page);
-            page
+        let headers = request.headers().clone();
+        let mut page = if request.method() == Method::OPTIONS {
+            Response::new(Body::default())
+        } else {
+            self.find(request, &path).await
         };
-        if request.method() == Method::OPTIONS {
-            return allowed(Response::new(Body::default()), request.headers());
+        if page.status() != StatusCode::SWITCHING_PROTOCOLS {
+            access::allow_origin(&self.limits, &headers, &mut page);
         }
-        // What was served there before it was stable.
-        let path = match uri.path().strip_prefix("/v3beta/") {
-            Some(rest) => format!("{}{rest}", gateway::PREFIX),
-            None => uri.path().to_owned(),
-        };
-        let unescaped = match unescaped.strip_prefix("/v3beta/") {
-            Some(rest) => format!("{}{rest}", gateway::PREFIX),
-            None => unescaped,
-        };
+        page
+    }
+
+    /// The page, or the gateway's answer, at `unescaped`, or where to find it.
+    async fn find(&self, request: Request<Incoming>, unescaped: &str) -> Page {
+        let path = stable(request.uri().path());
+        let query = request.uri().query();
         let root = gateway::PREFIX.trim_end_matches('/');
         let sent_on = if self.limits.enable_gateway && path == root {
-            Some(
-                uri.query()
-                    .map_or(gateway::PREFIX.to_owned(), |q| format!("{}?{q}", gateway::PREFIX)),
-            )
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            Some(format!("{}{query}", gateway::PREFIX))
         } else {
-            api::path::redirect(&path, uri.query())
+            api::path::redirect(&path, query)
         };
         if let Some(location) = sent_on {
-            return allowed(redirect(&request, &location), request.headers());
+            return redirect(&request, &location);
         }
-        if !self.limits.enable_gateway || !unescaped.starts_with(gateway::PREFIX) {
-            return allowed(self.page(&request).await, request.headers());
+        let path = stable(unescaped);
+        if !self.limits.enable_gateway || !path.starts_with(gateway::PREFIX) {
+            return self.page(&request).await;
+        }
+        if websocket::is_wanted(request.headers()) {
+            return websocket::accept(&self.gateway, path.into_owned(), request);
         }
         let (head, body) = request.into_parts();
-        let headers = head.headers.clone();
-        let request =
-            gateway::Request { method: head.method, path: unescaped, headers: head.headers, body };
-        allowed(self.gateway.serve(request).await, &headers)
+        let (method, headers, path) = (head.method, head.headers, path.into_owned());
+        self.gateway.serve(gateway::Request { method, path, headers, body }).await
     }
 
     async fn page(&self, request: &Request<Incoming>) -> Page {
@@ -231,6 +233,14 @@ fn method_not_allowed() -> Page {
     let mut page = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     page.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     page
+}
+
+/// Where something is now that was served under `/v3beta/` before it was stable.
+fn stable(path: &str) -> Cow<'_, str> {
+    match path.strip_prefix("/v3beta/") {
+        Some(rest) => format!("{}{rest}", gateway::PREFIX).into(),
+        None => path.into(),
+    }
 }
 
 /// A path with its `%xx` undone; `None` if one of them is none.

@@ -18,14 +18,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const NO_ANSWER: Duration = Duration::from_secs(2);
 
 /// The header fields that are compared.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 14] = [
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
     "allow",
+    "connection",
     "content-type",
     "grpc-metadata-content-type",
     "location",
+    "sec-websocket-accept",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
     "transfer-encoding",
     "www-authenticate",
     "x-content-type-options",
@@ -50,6 +54,8 @@ struct Case {
     line: usize,
     name: String,
     request: Vec<u8>,
+    /// What is sent when the answer's head has come: a WebSocket's frames.
+    frames: Vec<u8>,
     /// The answer is read up to so many lines of its body.
     lines: Option<usize>,
     /// There must be no answer.
@@ -134,10 +140,16 @@ fn ask(port: u16, case: &Case) -> Result<String, String> {
     let _ = socket.write_all(&case.request);
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 << 10];
+    let mut frames = case.frames.as_slice();
     loop {
         match socket.read(&mut buffer) {
             Ok(0) => break,
-            Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+            Ok(read) => {
+                bytes.extend_from_slice(&buffer[..read]);
+                if bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+                    let _ = socket.write_all(std::mem::take(&mut frames));
+                }
+            }
             Err(_) if case.is_silent && bytes.is_empty() => return Ok("no answer".to_owned()),
             // Who does not read a request to its end may reset the connection behind the answer.
             Err(error) if error.kind() == ErrorKind::ConnectionReset && !bytes.is_empty() => break,
@@ -166,7 +178,11 @@ fn split(answer: &[u8]) -> (String, Vec<(String, String)>, Vec<u8>) {
     let is_chunked = fields
         .iter()
         .any(|(name, value)| name == "transfer-encoding" && value.eq_ignore_ascii_case("chunked"));
-    let body = if is_chunked { unchunk(body) } else { body.to_vec() };
+    let body = match status.as_str() {
+        "HTTP/1.1 101 Switching Protocols" => unframe(body),
+        _ if is_chunked => unchunk(body),
+        _ => body.to_vec(),
+    };
     (status, fields, body)
 }
 
@@ -180,6 +196,37 @@ fn unchunk(mut body: &[u8]) -> Vec<u8> {
         body = rest.get(size + 2..).unwrap_or_default();
     }
     out
+}
+
+/// One line for each frame of a server: what it is and what is in it.
+fn unframe(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let [first, len, rest @ ..] = bytes {
+        let (len, rest) = match (len, rest) {
+            (126, [high, low, rest @ ..]) => (usize::from(*high) << 8 | usize::from(*low), rest),
+            (126.., _) => break,
+            (len, rest) => (usize::from(*len), rest),
+        };
+        let Some((payload, rest)) = rest.split_at_checked(len) else { break };
+        if *first == 0x81 {
+            out.extend_from_slice(payload);
+        } else {
+            out.extend_from_slice(format!("{first:02x} {}", payload.escape_ascii()).as_bytes());
+        }
+        out.push(b'\n');
+        bytes = rest;
+    }
+    out
+}
+
+/// A client's text in one frame, whose mask is 0.
+fn frame(text: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    let mut frame = vec![0x81, 0xfe];
+    frame.extend_from_slice(&len.to_be_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text);
+    frame
 }
 
 fn show(answer: &[u8], lines: Option<usize>) -> String {
@@ -290,7 +337,7 @@ fn case(line: usize, name: &str, block: &[&str]) -> Result<Case, String> {
     let (fields, body) = block.split_at(fields);
     let body: Result<Vec<Vec<u8>>, String> =
         body.iter().map(|text| expand(text).map_err(|e| format!("line {line}: {e}"))).collect();
-    let body = body?.join(&b'\n');
+    let body = body?;
     let has = |name: &str| fields.iter().any(|field| field.starts_with(name));
     let mut head = format!("{start} HTTP/1.1\r\n");
     if !has("Host: ") {
@@ -299,6 +346,18 @@ fn case(line: usize, name: &str, block: &[&str]) -> Result<Case, String> {
     for field in fields {
         head.push_str(&format!("{field}\r\n"));
     }
+    if has("Upgrade: ") {
+        case.request = (head + "\r\n").into_bytes();
+        case.frames = body
+            .iter()
+            .flat_map(|line| match line.strip_prefix(b"%bytes ") {
+                Some(bytes) => bytes.to_vec(),
+                None => frame(line),
+            })
+            .collect();
+        return Ok(case);
+    }
+    let body = body.join(&b'\n');
     if !has("Content-Length: ") && !has("Transfer-Encoding: ") {
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
@@ -359,7 +418,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_shown_without_what_varies() {
-        let answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n1f\r\n{\"result\":{\"TTL\":\"5\", \"a\":\"b c\"}\r\n1\r\n}\r\n0\r\n\r\n";
+        let answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n{\"result\":{\"TTL\":\"5\", \"a\":\"b c\"}\r\n1\r\n}\r\n0\r\n\r\n";
         let shown = show(answer, None);
         assert_eq!(
             shown,

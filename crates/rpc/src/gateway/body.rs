@@ -136,7 +136,7 @@ pub(super) fn error_line(status: &Status) -> String {
 
 /// A task that ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
+pub(crate) struct AbortOnDrop(pub(crate) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

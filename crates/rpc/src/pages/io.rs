@@ -21,6 +21,29 @@ impl Stream {
     pub(super) fn new(transport: Transport, prefix: Vec<u8>) -> Self {
         Self { transport, prefix }
     }
+
+    /// Reads what is there; 0 at the end.
+    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if !self.prefix.is_empty() {
+            let len = self.prefix.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&self.prefix[..len]);
+            self.prefix.drain(..len);
+            return Ok(len);
+        }
+        std::future::poll_fn(|cx| self.transport.poll_read(cx, buffer)).await
+    }
+
+    pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let slices = [IoSlice::new(bytes)];
+            let written = std::future::poll_fn(|cx| self.transport.poll_write(cx, &slices)).await?;
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
 }
 
 impl hyper::rt::Read for Stream {
