@@ -212,7 +212,10 @@ fn compile_python(place: &Place) -> Result<(), String> {
     let mut protoc = python(place);
     protoc.args(["-m", "grpc_tools.protoc", "-I"]).arg(&place.proto);
     protoc.arg("--python_out").arg(&stubs).arg("--grpc_python_out").arg(&stubs);
-    protoc.args(files.filter_map(Result::ok).map(|file| file.path()));
+    let paths = files.filter_map(Result::ok).map(|file| file.path());
+    protoc
+        .args(paths.filter(|path| path.extension().is_some_and(|extension| extension == "proto")));
+    protoc.arg(place.proto.join("google/api/annotations.proto"));
     step(&mut protoc, "protoc")
 }
 
