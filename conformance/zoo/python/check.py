@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 
+import gateway
 import grpc
 
 SERVER, FOLDER, PORT, STUBS = sys.argv[1:5]
@@ -417,6 +418,22 @@ def case_abandoned_channels(stubs):
         other.kv.Put.future(rpc.PutRequest(key=b"q", value=bytes(500_000)), timeout=LIMIT)
         other.channel.close()
     put(stubs, b"q", b"v")
+
+
+def case_gateway_keys(_):
+    gateway.keys(SERVER_PROCESS.address)
+
+
+def case_gateway_leases(_):
+    gateway.leases(SERVER_PROCESS.address)
+
+
+def case_gateway_locks(_):
+    gateway.locks(SERVER_PROCESS.address)
+
+
+def case_gateway_watches(_):
+    gateway.watches(SERVER_PROCESS.address)
 
 
 def case_restart(stubs):

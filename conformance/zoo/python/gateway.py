@@ -1,0 +1,81 @@
+"""Cases on etcd3gw, which speaks the JSON gateway through requests and urllib3."""
+
+import queue
+
+import etcd3gw
+
+
+def connect(address):
+    host, port = address.split(":")
+    return etcd3gw.Etcd3Client(host=host, port=int(port), timeout=20)
+
+
+def expect(what, got, want):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
+
+
+def keys(address):
+    client = connect(address)
+    client.put("gw/a", "1")
+    client.put("gw/b", b"\xff\x00")
+    expect("value", client.get("gw/a"), [b"1"])
+    expect("bytes", client.get("gw/b"), [b"\xff\x00"])
+    expect("nothing", client.get("gw/c"), [])
+    found = client.get_prefix("gw/", sort_order="descend", sort_target="key")
+    expect("prefix", [(value, row["key"]) for value, row in found], [(b"\xff\x00", b"gw/b"), (b"1", b"gw/a")])
+    expect("created", client.create("gw/a", "2"), False)
+    expect("created", client.create("gw/c", "2"), True)
+    expect("replaced", client.replace("gw/a", "0", "3"), False)
+    expect("replaced", client.replace("gw/a", "1", "3"), True)
+    expect("value", client.get("gw/a"), [b"3"])
+    expect("deleted", client.delete("gw/a"), True)
+    expect("deleted", client.delete("gw/a"), False)
+    client.delete_prefix("gw/")
+    expect("all gone", client.get_prefix("gw/"), [])
+    large = b"x" * 1_000_000
+    client.put("gw/large", large)
+    expect("large value", client.get("gw/large") == [large], True)
+    expect("members", len(client.members()), 1)
+    expect("version", client.status()["version"], "3.7.3")
+
+
+def leases(address):
+    client = connect(address)
+    lease = client.lease(ttl=100)
+    client.put("gwl/a", "1", lease)
+    client.put("gwl/b", "1", lease)
+    expect("keys", sorted(lease.keys()), [b"gwl/a", b"gwl/b"])
+    expect("time to live", 90 < lease.ttl() <= 100, True)
+    expect("renewed", lease.refresh(), 100)
+    lease.revoke()
+    expect("its keys", client.get_prefix("gwl/"), [])
+
+
+def locks(address):
+    client, other = connect(address), connect(address)
+    lock = client.lock(id="gw", ttl=60)
+    expect("acquired", lock.acquire(), True)
+    expect("held", lock.is_acquired(), True)
+    expect("taken", other.lock(id="gw", ttl=60).acquire(), False)
+    expect("renewed", lock.refresh(), 60)
+    expect("released", lock.release(), True)
+    with other.lock(id="gw", ttl=60) as mine:
+        expect("held", mine.is_acquired(), True)
+
+
+def watches(address):
+    client = connect(address)
+    events, cancel = client.watch_prefix("gww/")
+    for i in range(100):
+        client.put(f"gww/{i % 7}", str(i))
+    client.delete("gww/0")
+    for i in range(100):
+        event = next(events)
+        expect("event", (event["kv"]["key"], event["kv"]["value"]), (b"gww/%d" % (i % 7), b"%d" % i))
+    expect("deletion", next(events)["type"], "DELETE")
+    cancel()
+    seen = queue.Queue()
+    watcher = etcd3gw.watch.Watcher(client, "gww/1", seen.put, start_revision=1)
+    expect("history", seen.get(timeout=20)["kv"]["value"], b"1")
+    watcher.stop()
