@@ -235,7 +235,7 @@ impl From<tonic::Status> for Failure {
         let is_unsent = chain(source).any(|error| {
             error.is::<tonic::ConnectError>()
                 || error.downcast_ref().is_some_and(hyper::Error::is_canceled)
-                || reason(error) == Some(h2::Reason::REFUSED_STREAM)
+                || error.downcast_ref().is_some_and(is_untouched)
         });
         let code = match chain(source).find_map(reset) {
             _ if is_unsent => Code::Unavailable,
@@ -249,8 +249,10 @@ impl From<tonic::Status> for Failure {
     }
 }
 
-fn reason(error: &(dyn StdError + 'static)) -> Option<h2::Reason> {
-    error.downcast_ref::<h2::Error>()?.reason()
+/// Whether the server has said that it has not looked at the stream: it refused it, or it is beyond the last one
+/// that it takes before it goes away.
+fn is_untouched(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 /// The reason of a reset of the stream alone; the end of the connection is another matter.

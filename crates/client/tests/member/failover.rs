@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use client::{Client, Code, Config};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Cluster, Wire, alone, eventually, run};
 
@@ -113,7 +113,7 @@ fn a_write_that_was_not_sent_is() {
         let wire = Wire::to(cluster.servers[0].address()).await;
         let client =
             Client::connect(quick(Config::new([wire.endpoint()]))).await.expect("a client");
-        for round in 1..=20 {
+        for round in 1..=5 {
             // The connection is gone, whether or not the client has noticed.
             wire.cut();
             tokio::task::yield_now().await;
@@ -122,7 +122,104 @@ fn a_write_that_was_not_sent_is() {
             eventually(put).await;
         }
         let kv = client.get("k").await.expect("get").kvs.remove(0);
-        assert_eq!((&*kv.value, kv.version), (&b"20"[..], 20));
+        assert_eq!((&*kv.value, kv.version), (&b"5"[..], 5));
+    });
+}
+
+/// Reads up to the head of the first request.
+async fn read_request(socket: &mut TcpStream) {
+    const PREFACE_BYTES: usize = 24;
+    const HEADERS: u8 = 1;
+    socket.read_exact(&mut [0; PREFACE_BYTES]).await.expect("a preface");
+    loop {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).await.expect("a frame");
+        let [high, middle, low, kind, ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+        socket.read_exact(&mut payload).await.expect("a frame");
+        if kind == HEADERS {
+            return;
+        }
+    }
+}
+
+#[test]
+fn only_the_server_can_say_that_it_has_not_begun() {
+    // Frames with their length, type and flags, stream, and content.
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    const GOES_AWAY_BEFORE_IT: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    const GOES_AWAY_AFTER_IT: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0";
+    const REFUSED: &[u8] = b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x07";
+    const INTERNAL_ERROR: &[u8] = b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x02";
+    let table = [
+        (GOES_AWAY_BEFORE_IT, None),
+        (REFUSED, None),
+        (GOES_AWAY_AFTER_IT, Some(Code::Unavailable)),
+        (INTERNAL_ERROR, Some(Code::Internal)),
+        (b"", Some(Code::Unavailable)),
+    ];
+    run(async {
+        let (cluster, direct) = alone().await;
+        for (reply, expected) in table {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address").to_string();
+            let target = cluster.servers[0].address();
+            let server = tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.expect("a connection");
+                socket.write_all(SETTINGS).await.expect("a frame");
+                read_request(&mut socket).await;
+                socket.write_all(reply).await.expect("a frame");
+                socket.shutdown().await.expect("an end");
+                // What is not read would be answered with a reset, which may overtake the reply.
+                let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
+                // The next connection leads to a real server.
+                let (mut socket, _) = listener.accept().await.expect("a connection");
+                let mut real = TcpStream::connect(target).await.expect("a server");
+                let _ = tokio::io::copy_bidirectional(&mut socket, &mut real).await;
+            });
+            let client = Client::connect(quick(Config::new([address]))).await.expect("a client");
+            let put = client.put("k", "v").await;
+            assert_eq!(put.as_ref().err().map(client::Error::code), expected, "{reply:?} {put:?}");
+            assert_eq!(direct.delete("k").await.expect("delete").deleted == 1, expected.is_none());
+            server.abort();
+        }
+    });
+}
+
+#[test]
+fn a_member_that_stops_in_good_order_loses_no_write() {
+    run(async {
+        let mut cluster = Cluster::start(1).await;
+        let client = Client::connect(quick(cluster.config())).await.expect("a client");
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let writers = [(); 8].map(|()| {
+            let (client, stopped) = (client.clone(), stopped.clone());
+            tokio::spawn(async move {
+                let mut count = 0;
+                while !*stopped.borrow() {
+                    client.put("k", "v").await.expect("put");
+                    count += 1;
+                }
+                count
+            })
+        });
+        for _ in 0..5 {
+            let version =
+                client.get("k").await.expect("get").kvs.first().map_or(0, |kv| kv.version);
+            cluster.servers[0].stop().await;
+            cluster.servers[0].start().await;
+            eventually(async || {
+                let kvs = client.get("k").await.expect("get").kvs;
+                (kvs.first()?.version > version + 8).then_some(())
+            })
+            .await;
+        }
+        stop.send_replace(true);
+        let mut puts = 0;
+        for writer in writers {
+            puts += writer.await.expect("a writer");
+        }
+        assert_eq!(client.get("k").await.expect("get").kvs[0].version, puts);
     });
 }
 
@@ -200,7 +297,8 @@ async fn endpoints_come_from(cluster: &Cluster) {
 #[test]
 fn a_member_without_a_leader_refuses_who_asks_for_one() {
     run(async {
-        let mut cluster = Cluster::start(3).await;
+        let restless = |config| server::Config { heartbeat_ms: 20, election_ms: 200, ..config };
+        let mut cluster = Cluster::start_with(3, restless).await;
         endpoints_come_from(&cluster).await;
         let client = cluster.servers[0].client().await.with_require_leader();
         client.get("k").await.expect("get");
@@ -222,7 +320,7 @@ fn a_unix_socket_is_an_endpoint() {
         let target = cluster.servers[0].address();
         let wire = tokio::spawn(async move {
             let (mut local, _) = listener.accept().await.expect("a connection");
-            let mut remote = tokio::net::TcpStream::connect(target).await.expect("the server");
+            let mut remote = TcpStream::connect(target).await.expect("the server");
             let _ = tokio::io::copy_bidirectional(&mut local, &mut remote).await;
         });
         let endpoint = format!("unix://{}", path.display());
