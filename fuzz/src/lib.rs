@@ -5,6 +5,7 @@
 //! How to test it: `cargo +nightly fuzz run raft_step`, with cargo-fuzz, for as long as you like.
 
 pub mod bolt_page;
+pub mod gateway_json;
 pub mod http2_frames;
 pub mod internal_request;
 pub mod peer_streams;

@@ -28,6 +28,9 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Parsed, UsageError> {
 pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
         Kind::Text if flag.name == "feature-gates" => server::FeatureGates::default().set(value),
+        Kind::Text if flag.name == "cors" && value != "*" => {
+            server::Url::parse_list(value).map(drop)
+        }
         Kind::Text => Ok(()),
         Kind::Bool => server::parse_bool(value).map(drop).ok_or_else(|| "parse error".to_owned()),
         Kind::Int => number::<i64>(value).map(drop),
@@ -85,6 +88,11 @@ mod tests {
                 "--v2-deprecation=not-yet",
                 "invalid value \"not-yet\" for flag -v2-deprecation: invalid value \"not-yet\"",
             ),
+            (
+                "--cors=http://a",
+                "invalid value \"http://a\" for flag -cors: URL address does not have the form \"host:port\": http://a",
+            ),
+            ("--cors=*", r#"[("cors", "*")] []"#),
             ("--cluster-active-size 3", r#"[("cluster-active-size", "3")] []"#),
         ] {
             assert_eq!(parse_line(line), expected, "{line}");

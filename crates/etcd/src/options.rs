@@ -303,6 +303,14 @@ fn log_options(values: &Values) -> Result<LogOptions, String> {
     Ok(LogOptions { level, format, outputs: outputs.collect(), http2_debug: false })
 }
 
+/// `*`, or URLs, which were checked when they were read.
+fn origins(text: &str) -> Vec<String> {
+    match Url::parse_list(text) {
+        Ok(urls) => urls.iter().map(ToString::to_string).collect(),
+        Err(_) => list(text),
+    }
+}
+
 /// The words between commas.
 fn list(text: &str) -> Vec<String> {
     text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
@@ -373,7 +381,7 @@ fn to_config(values: &Values) -> Result<Config, String> {
         max_learners: values.number::<u32>("max-learners")? as usize,
         raft_read_timeout: values.duration("raft-read-timeout"),
         raft_write_timeout: values.duration("raft-write-timeout"),
-        cors: list(values.text("cors")),
+        cors: origins(values.text("cors")),
         host_whitelist: list(values.text("host-whitelist")),
         enable_grpc_gateway: values.is_on("enable-grpc-gateway"),
         peer_tls: peer_tls(values)?,

@@ -1,4 +1,4 @@
-//! What it is: the front door of a member: gRPC on our own HTTP/2 engine, and the HTTP/1.1 pages of the client port.
+//! What it is: the front door of a member: gRPC on our own HTTP/2 engine, and over HTTP/1.1 the JSON gateway and pages.
 //! What it never does: write state, evaluate a write, or know of raft's roles; it asks consensus, apply and the watch hub.
 //! Entry types: [`Core`], [`Inbox`] with [`Delivery`], [`Link`], [`State`], [`Limits`], [`Metrics`].
 //! Owner: one thread for each [`Core`]; [`State`] and [`Metrics`] are shared by all threads of the member.
@@ -17,6 +17,9 @@
 //!
 //! A turn is everything between two polls of the sockets. What its requests ask of consensus goes there as one
 //! batch of proposals and one read index; what its answers make ready leaves each connection in one write.
+//!
+//! HTTP/1.1 is hyper's, on a task for each connection. The gateway's requests, and the steps of locks and elections, are
+//! calls that tasks make (`inside`): they come in between two turns, and meet the same handlers.
 
 mod call;
 mod connection;

@@ -244,6 +244,16 @@ fn nested(depth: u32) -> impl Strategy<Value = pb::TxnRequest> {
     })
 }
 
+#[test]
+fn fields_are_read_in_any_order_and_written_in_one() {
+    let text = r#"{"value":"MQ==","success":[{"x":1}],"success ":0,"key":"YQ=="}"#;
+    let message = input("/v3/kv/put");
+    let bytes = decode(message, text.as_bytes()).expect("a put");
+    let mut written = String::new();
+    encode(message, &bytes, false, &mut written).expect("a message");
+    assert_eq!(written, r#"{"key":"YQ==","value":"MQ=="}"#);
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read_again(txn in nested(8)) {
@@ -267,7 +277,12 @@ proptest! {
 
     #[test]
     fn no_json_brings_it_down(text in r#"[{}\[\]:,"a0-9.eE+\\u\- truefalsn]{0,60}"#) {
-        let _ = decode(input("/v3/kv/txn"), text.as_bytes());
+        let message = input("/v3/kv/txn");
+        if let Ok(bytes) = decode(message, text.as_bytes()) {
+            let mut written = String::new();
+            encode(message, &bytes, false, &mut written).expect("a message");
+            prop_assert!(decode(message, written.as_bytes()).is_ok());
+        }
         let pieces: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         prop_assert_eq!(values(&pieces), values(&[text.as_bytes()]));
     }

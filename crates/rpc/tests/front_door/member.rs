@@ -232,6 +232,11 @@ impl Machine {
         (inner.proposed, inner.reads)
     }
 
+    /// Streams of watches that are open.
+    pub(crate) fn watch_streams(&self) -> usize {
+        self.lock().hub.stats().streams
+    }
+
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.lock().batches.clone()
     }
