@@ -8,40 +8,24 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use backend::{Backend, Bucket, Committer, Options};
 use bytes::Bytes;
-use env::{Disk, File, MemDisk, MemFile, MemMap, Open};
+use env::{Call, Disk, Layer, Layered, MemDisk};
 
 const PATH: &str = "/d/db";
 
-/// A disk of which one operation fails, and only that one.
-#[derive(Clone, Debug, Default)]
+/// One operation fails, and only that one.
+#[derive(Clone, Debug)]
 struct Hiccup {
-    disk: MemDisk,
     /// How many operations come before the one that fails; negative once it is over.
     left: Arc<AtomicI64>,
 }
 
-#[derive(Debug)]
-struct HiccupFile {
-    file: MemFile,
-    disk: Hiccup,
-}
-
 impl Hiccup {
     fn new() -> Self {
-        let disk = Self::default();
-        disk.left.store(-1, Ordering::Relaxed);
-        disk
+        Self { left: Arc::new(AtomicI64::new(-1)) }
     }
 
     fn fail_after(&self, operations: i64) {
         self.left.store(operations, Ordering::Relaxed);
-    }
-
-    fn step(&self) -> io::Result<()> {
-        match self.left.fetch_sub(1, Ordering::Relaxed) {
-            0 => Err(ErrorKind::StorageFull.into()),
-            _ => Ok(()),
-        }
     }
 
     fn is_over(&self) -> bool {
@@ -49,73 +33,27 @@ impl Hiccup {
     }
 }
 
-impl Disk for Hiccup {
-    type File = HiccupFile;
-
-    fn open(&self, path: &Path, how: Open) -> io::Result<HiccupFile> {
-        self.step()?;
-        Ok(HiccupFile { file: self.disk.open(path, how)?, disk: self.clone() })
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        self.disk.remove(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_dir_all(path)
-    }
-    fn create_dir_all(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.disk.create_dir_all(path, mode)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        self.disk.sync_dir(path)
-    }
-}
-
-impl File for HiccupFile {
-    type Map = MemMap;
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.disk.step()?;
-        self.file.write_all_at(buf, offset)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.step()?;
-        self.file.set_len(len)
-    }
-    fn preallocate(&self, len: u64) -> io::Result<()> {
-        self.disk.step()?;
-        self.file.preallocate(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.disk.step()?;
-        self.file.sync_data()
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
-    }
-    fn map(&self, len: u64) -> io::Result<MemMap> {
-        self.disk.step()?;
-        self.file.map(len)
+impl Layer for Hiccup {
+    fn around<T>(
+        &self,
+        _: &Path,
+        call: Call<'_>,
+        go: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let is_safe = matches!(
+            call,
+            Call::RemoveDirAll
+                | Call::CreateDirAll
+                | Call::List
+                | Call::Exists
+                | Call::ReadAt
+                | Call::Len
+                | Call::TryLock
+        );
+        if !is_safe && self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        go()
     }
 }
 
@@ -191,13 +129,13 @@ fn a_failed_defragmentation_leaves_the_old_file() {
     let expected: Vec<u32> = (0..400).step_by(8).collect();
     let mut failures = 0;
     for after in 0.. {
-        let disk = Hiccup::new();
+        let disk = Layered::new(MemDisk::new(), Hiccup::new());
         let (mut backend, mut committer) = open(disk.clone());
         fill(&mut backend, &mut committer, 400);
-        disk.fail_after(after);
+        disk.layer().fail_after(after);
         let result = committer.defrag();
-        let struck = disk.is_over();
-        disk.fail_after(-1);
+        let struck = disk.layer().is_over();
+        disk.layer().fail_after(-1);
         assert_eq!(disk.list(Path::new("/d")).expect("list"), ["db"], "operation {after}");
         match result {
             Ok(done) => {
@@ -222,7 +160,7 @@ fn a_failed_defragmentation_leaves_the_old_file() {
             }
         }
         drop((backend, committer));
-        let (backend, _committer) = open(disk.disk.crashed());
+        let (backend, _committer) = open(disk.disk().crashed());
         assert_eq!(keys(&backend), expected);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bolt::{Db, Error, KEY_BYTES_MAX, Options};
-use env::{Disk, File, MemDisk, MemFile, MemMap, Open};
+use env::{Call, Layer, Layered, MemDisk};
 
 const PATH: &str = "/d/db";
 const PAGE: u64 = 4096;
@@ -20,115 +20,54 @@ fn open(disk: &MemDisk) -> Result<Db<MemDisk>, Error> {
     Db::open(disk.clone(), Path::new(PATH), options())
 }
 
-/// A disk that writes down what is done to its files.
-#[derive(Clone, Debug)]
-struct Logged {
-    disk: MemDisk,
-    log: Arc<Mutex<Vec<String>>>,
+/// Writes down what is done to a disk's files.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
 }
 
-#[derive(Debug)]
-struct LoggedFile {
-    file: MemFile,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl Logged {
-    fn new() -> Self {
-        Self { disk: MemDisk::new(), log: Arc::default() }
-    }
-
+impl Log {
     fn take(&self) -> String {
-        std::mem::take(&mut *self.log.lock().expect("log")).join("\n")
+        std::mem::take(&mut *self.lines.lock().expect("log")).join("\n")
     }
 }
 
-impl Disk for Logged {
-    type File = LoggedFile;
-
-    fn open(&self, path: &Path, how: Open) -> io::Result<LoggedFile> {
-        Ok(LoggedFile { file: self.disk.open(path, how)?, log: Arc::clone(&self.log) })
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_dir_all(path)
-    }
-    fn create_dir_all(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.disk.create_dir_all(path, mode)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.log.lock().expect("log").push(format!("sync folder {}", path.display()));
-        self.disk.sync_dir(path)
-    }
-}
-
-impl LoggedFile {
-    fn note(&self, text: String) {
-        self.log.lock().expect("log").push(text);
-    }
-}
-
-impl File for LoggedFile {
-    type Map = MemMap;
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let (first, count) = (offset / PAGE, buf.len() as u64 / PAGE);
-        self.note(format!("write pages {first}..{}", first + count));
-        self.file.write_all_at(buf, offset)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.note(format!("grow to {} pages", len / PAGE));
-        self.file.set_len(len)
-    }
-    fn preallocate(&self, len: u64) -> io::Result<()> {
-        self.file.preallocate(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.note("sync".to_owned());
-        self.file.sync_data()
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
-    }
-    fn map(&self, len: u64) -> io::Result<MemMap> {
-        self.file.map(len)
+impl Layer for Log {
+    fn around<T>(
+        &self,
+        path: &Path,
+        call: Call<'_>,
+        go: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let line = match call {
+            Call::SyncDir => Some(format!("sync folder {}", path.display())),
+            Call::WriteAllAt { offset, len } => {
+                let (first, count) = (offset / PAGE, len as u64 / PAGE);
+                Some(format!("write pages {first}..{}", first + count))
+            }
+            Call::SetLen(len) => Some(format!("grow to {} pages", len / PAGE)),
+            Call::SyncData | Call::SyncAll => Some("sync".to_owned()),
+            _ => None,
+        };
+        self.lines.lock().expect("log").extend(line);
+        go()
     }
 }
 
 #[test]
 fn the_meta_page_is_written_after_its_pages_are_durable() {
-    let disk = Logged::new();
+    let disk = Layered::new(MemDisk::new(), Log::default());
     let options = Options { alloc_bytes: 16 << 20, map_bytes: 0, ..Options::default() };
     let mut db = Db::open(disk.clone(), Path::new(PATH), options).expect("open");
     let made = "write pages 2..4\nsync\nwrite pages 0..2\nsync\nsync folder /d";
-    assert_eq!(disk.take(), made);
+    assert_eq!(disk.layer().take(), made);
 
     let mut commit = |rows: u32| {
         let mut tx = db.begin_write().expect("begin");
         let mut bucket = tx.create_bucket_if_missing(b"key").expect("bucket");
         (0..rows).for_each(|row| bucket.put(&row.to_be_bytes(), &[7; 100]).expect("put"));
         tx.commit().expect("commit");
-        disk.take()
+        disk.layer().take()
     };
     // etcd's fresh file has 16 MiB and 6 pages, too.
     assert_eq!(commit(0), "grow to 4102 pages\nwrite pages 4..5\nsync\nwrite pages 0..1\nsync");
@@ -138,25 +77,25 @@ fn the_meta_page_is_written_after_its_pages_are_durable() {
     // Nothing to write, nothing written.
     let tx = db.begin_write().expect("begin");
     tx.commit().expect("commit");
-    assert_eq!(disk.take(), "");
+    assert_eq!(disk.layer().take(), "");
     assert_eq!(db.begin_read().txid(), 4);
 }
 
 #[test]
 fn without_sync_nothing_is_synced_until_asked() {
-    let disk = Logged::new();
+    let disk = Layered::new(MemDisk::new(), Log::default());
     let options = Options { no_sync: true, ..options() };
     let mut db = Db::open(disk.clone(), Path::new(PATH), options).expect("open");
     let mut tx = db.begin_write().expect("begin");
     tx.create_bucket_if_missing(b"b").expect("bucket");
     tx.commit().expect("commit");
-    assert!(!disk.take().lines().any(|line| line == "sync"));
+    assert!(!disk.layer().take().lines().any(|line| line == "sync"));
     db.sync().expect("sync");
-    assert_eq!(disk.take(), "sync");
+    assert_eq!(disk.layer().take(), "sync");
     let mut tx = db.begin_write().expect("begin");
     tx.create_bucket_if_missing(b"c").expect("bucket");
     tx.commit().expect("commit");
-    assert_eq!(disk.take().matches("sync").count(), 2);
+    assert_eq!(disk.layer().take().matches("sync").count(), 2);
 }
 
 #[test]

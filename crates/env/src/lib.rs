@@ -1,6 +1,6 @@
 //! What it is: the seams between the deterministic core and the operating system: [`Disk`], [`File`], [`Map`], [`Clock`].
 //! What it never does: decide anything. No retry, no cache, no path of its own, no error swallowed.
-//! Entry types: [`OsDisk`] and [`OsClock`] in production, [`MemDisk`] in tests and in the simulator.
+//! Entry types: [`OsDisk`] and [`OsClock`] in production, [`MemDisk`] in tests and in the simulator, [`Layered`] around either.
 //! Owner: none; handles are cheap to clone and may be used from any thread.
 //! How to test it: `cargo test -p env`; both disks pass the same behaviour test.
 //!
@@ -10,6 +10,7 @@
 #![expect(unsafe_code, reason = "memory maps, here and nowhere else but in bolt")]
 
 mod clock;
+mod layered;
 mod mem;
 mod os;
 
@@ -17,6 +18,7 @@ use std::io;
 use std::path::Path;
 
 pub use clock::{Clock, OsClock};
+pub use layered::{Call, Layer, Layered, LayeredFile};
 pub use mem::{Fault, Losses, MemDisk, MemFile, MemMap, Moment, Operation, Survival, Unsynced};
 pub use os::{OsDisk, OsFile, OsMap};
 

@@ -1,9 +1,14 @@
 //! Both disks behave alike, and the one in memory forgets what was not synced.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use env::{Disk, Fault, File, Map, MemDisk, Moment, Open, Operation, OsDisk, Survival, Unsynced};
+use env::{
+    Call, Disk, Fault, File, Layer, Layered, Map, MemDisk, Moment, Open, Operation, OsDisk,
+    Survival, Unsynced,
+};
 
 fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -54,6 +59,32 @@ fn check_behaviour<D: Disk>(disk: &D, root: &Path) {
 fn os_disk_behaves() {
     let root = scratch("os_disk");
     check_behaviour(&OsDisk, &root);
+}
+
+/// Counts calls, and makes each of them.
+#[derive(Clone, Debug, Default)]
+struct Counter(Arc<AtomicUsize>);
+
+impl Layer for Counter {
+    fn around<T>(
+        &self,
+        path: &Path,
+        _: Call<'_>,
+        go: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        assert!(path.starts_with("/layered"), "{}", path.display());
+        self.0.fetch_add(1, Ordering::Relaxed);
+        go()
+    }
+}
+
+#[test]
+fn a_disk_in_a_layer_behaves() {
+    let disk = Layered::new(MemDisk::new(), Counter::default());
+    check_behaviour(&disk, Path::new("/layered"));
+    // Each comes by once.
+    assert_eq!(disk.layer().0.load(Ordering::Relaxed), 23);
+    assert!(disk.disk().exists(Path::new("/layered")).expect("exists"));
 }
 
 #[test]

@@ -5,22 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use env::{Disk, File, Open};
+use env::{Call, Layer, Layered};
 use failpoints::points;
 
 /// See the module's text.
+pub(crate) type FailpointDisk<D> = Layered<D, Failpoints>;
+
+/// What such a disk is inside of.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FailpointDisk<D> {
-    disk: D,
+pub(crate) struct Failpoints {
     /// Whether a database from the leader has got its name, which is not durable yet.
     renamed_snapshot_db: Arc<AtomicBool>,
-}
-
-/// A file of such a disk.
-#[derive(Debug)]
-pub(crate) struct FailpointFile<F> {
-    file: F,
-    purpose: Purpose,
 }
 
 /// Which points a file has.
@@ -48,108 +43,42 @@ impl Purpose {
     }
 }
 
-impl<D: Disk> Disk for FailpointDisk<D> {
-    type File = FailpointFile<D::File>;
-
-    fn open(&self, path: &Path, how: Open) -> io::Result<Self::File> {
-        let purpose = Purpose::of(path);
-        if purpose == Purpose::Defragmented {
-            points::defragOpenFileError.error()?;
+impl Layer for Failpoints {
+    fn around<T>(
+        &self,
+        path: &Path,
+        call: Call<'_>,
+        go: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match call {
+            Call::Open(_) if Purpose::of(path) == Purpose::Defragmented => {
+                points::defragOpenFileError.error()?;
+            }
+            Call::WriteAllAt { .. } if Purpose::of(path) == Purpose::Defragmented => {
+                points::defragdbFail.error()?;
+            }
+            Call::SyncData | Call::SyncAll if Purpose::of(path) == Purpose::Log => {
+                points::walBeforeSync.reach();
+                let synced = go()?;
+                points::walAfterSync.reach();
+                return Ok(synced);
+            }
+            Call::SyncDir if self.renamed_snapshot_db.swap(false, Ordering::Relaxed) => {
+                points::snapDBDirSyncError.error()?;
+            }
+            Call::Rename(to) => {
+                if Purpose::of(path) == Purpose::Defragmented {
+                    points::defragBeforeRename.reach();
+                }
+                let renamed = go()?;
+                if to.to_string_lossy().ends_with(".snap.db") {
+                    self.renamed_snapshot_db.store(true, Ordering::Relaxed);
+                    points::snapDBRenameBeforeDirSync.reach();
+                }
+                return Ok(renamed);
+            }
+            _ => {}
         }
-        Ok(FailpointFile { file: self.disk.open(path, how)?, purpose })
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if Purpose::of(from) == Purpose::Defragmented {
-            points::defragBeforeRename.reach();
-        }
-        self.disk.rename(from, to)?;
-        if to.to_string_lossy().ends_with(".snap.db") {
-            self.renamed_snapshot_db.store(true, Ordering::Relaxed);
-            points::snapDBRenameBeforeDirSync.reach();
-        }
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_dir_all(path)
-    }
-
-    fn create_dir_all(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.disk.create_dir_all(path, mode)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        if self.renamed_snapshot_db.swap(false, Ordering::Relaxed) {
-            points::snapDBDirSyncError.error()?;
-        }
-        self.disk.sync_dir(path)
-    }
-}
-
-impl<F: File> FailpointFile<F> {
-    fn synced(&self, sync: impl FnOnce(&F) -> io::Result<()>) -> io::Result<()> {
-        if self.purpose != Purpose::Log {
-            return sync(&self.file);
-        }
-        points::walBeforeSync.reach();
-        sync(&self.file)?;
-        points::walAfterSync.reach();
-        Ok(())
-    }
-}
-
-impl<F: File> File for FailpointFile<F> {
-    type Map = F::Map;
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        if self.purpose == Purpose::Defragmented {
-            points::defragdbFail.error()?;
-        }
-        self.file.write_all_at(buf, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn preallocate(&self, len: u64) -> io::Result<()> {
-        self.file.preallocate(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.synced(F::sync_data)
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.synced(F::sync_all)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
-    }
-
-    fn map(&self, len: u64) -> io::Result<Self::Map> {
-        self.file.map(len)
+        go()
     }
 }

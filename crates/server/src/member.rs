@@ -29,7 +29,7 @@ use crate::failpoint::SystemDisk;
 use crate::fatal::fatal;
 use crate::listen::{self, Listener, Stopper};
 use crate::log::List;
-use crate::metered_disk::MeteredDisk;
+use crate::metered_disk::{Metered, MeteredDisk};
 use crate::own_requests::OwnRequests;
 use crate::peer_desk::PeerDesk;
 use crate::peers::{self, Peers};
@@ -143,7 +143,7 @@ impl Member {
         announce::configuration(config, is_initialized);
         let client_addresses: Vec<String> =
             client_listeners.iter().map(Listener::address).collect();
-        let disks = [(); 2].map(|()| MeteredDisk::new(SystemDisk::default(), clock));
+        let disks = [(); 2].map(|()| MeteredDisk::new(SystemDisk::default(), Metered::new(clock)));
         let [log_disk, backend_disk] = &disks;
         let loaded = boot::load(log_disk, backend_disk, config, tls.as_ref())?;
         let cluster_id = loaded.cluster.id();
@@ -384,7 +384,7 @@ impl Threads {
             metrics: Arc::clone(&metrics),
         };
         let disk_thread = DiskWriter {
-            meter: log_disk.meter(),
+            meter: log_disk.layer().meter(),
             disk: log_disk,
             writer: LogWriter { log, snapshotter: snapshotter.clone() },
             wal_dir,
@@ -415,7 +415,7 @@ impl Threads {
             committer,
             options: backend_options,
             snapshotter: snapshotter.clone(),
-            meter: backend_disk.meter(),
+            meter: backend_disk.layer().meter(),
             clock,
             inputs: commit_inputs,
             apply: apply.clone(),
