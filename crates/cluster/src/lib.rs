@@ -25,7 +25,7 @@ pub use cluster::{
 };
 pub use initial::{InitialCluster, InitialError, parse_urls};
 pub use member::{
-    Attributes, JsonError, Member, cluster_id, member_id, members_from_json, members_to_json,
+    Attributes, JsonError, Member, cluster_id, hex, member_id, members_from_json, members_to_json,
     promote_context,
 };
 pub use names::Names;

@@ -35,15 +35,20 @@ pub struct Member {
     pub client_urls: Vec<String>,
 }
 
+/// An id of a member or of a cluster as etcd writes it: hexadecimal, not padded.
+pub fn hex(id: u64) -> String {
+    format!("{id:x}")
+}
+
 impl Member {
     /// Whether it has told its name, which it does when it has started.
     pub fn is_started(&self) -> bool {
         !self.name.is_empty()
     }
 
-    /// Its id as in keys and logs: hexadecimal, not padded.
+    /// Its id as in keys and logs.
     pub fn id_text(&self) -> String {
-        format!("{:x}", self.id)
+        hex(self.id)
     }
 
     /// The JSON under which etcd stores a member, and the context of the change that adds it.

@@ -10,7 +10,7 @@ use raft::ConfState;
 use serde::Deserialize;
 
 use crate::json::put_string;
-use crate::{Downgrade, JsonError, MEMBERS_REMOVED_VALUE, Member, Version};
+use crate::{Downgrade, JsonError, MEMBERS_REMOVED_VALUE, Member, Version, hex};
 
 pub(crate) const CLUSTER_VERSION_KEY: &[u8] = b"clusterVersion";
 const DOWNGRADE_KEY: &[u8] = b"downgrade";
@@ -39,10 +39,6 @@ pub enum RestoreError {
 fn damaged(bucket: &'static str, key: &[u8], reason: impl ToString) -> RestoreError {
     let key = String::from_utf8_lossy(key).into_owned();
     RestoreError::Damaged { bucket, key, reason: reason.to_string() }
-}
-
-fn member_key(id: u64) -> String {
-    format!("{id:x}")
 }
 
 fn parse_member_key(key: &[u8]) -> Option<u64> {
@@ -87,12 +83,12 @@ pub(crate) fn load_members(
 }
 
 pub(crate) fn save_member(member: &Member, backend: &mut Backend) {
-    let key = member_key(member.id);
+    let key = hex(member.id);
     backend.put(Bucket::Members, key.as_bytes(), member.to_json().into());
 }
 
 pub(crate) fn remove_member(id: u64, backend: &mut Backend) {
-    let key = member_key(id);
+    let key = hex(id);
     let mut writer = backend.write();
     writer.delete(Bucket::Members, key.as_bytes());
     if mutant!("13196") {

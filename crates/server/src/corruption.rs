@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::Cluster;
+use cluster::{Cluster, hex};
 use mvcc::{KvHash, Reader};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -424,10 +424,6 @@ async fn ask_at(
         412 if says("cluster ID mismatch") => Refusal::OtherCluster,
         _ => Refusal::Failed(format!("unknown error: {text}")),
     })
-}
-
-fn hex(id: u64) -> String {
-    format!("{id:x}")
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ mod transport;
 mod url;
 mod writer;
 
+use cluster::hex;
+
 pub use client::{Answer, Call};
 pub use event::{Event, HashKv, LeaseRefusal, LeaseTtl, Owner, Refusal, Request, Versions};
 pub use incoming::Pace;
@@ -54,8 +56,3 @@ pub use tls::{Tls, TlsError, TlsFiles, TlsVersion};
 pub use transport::{Config, DEFAULT_IO_TIMEOUT, Socket, Transport};
 pub use url::PeerUrl;
 pub use writer::STREAM_MESSAGES_MAX;
-
-/// An id as etcd writes it.
-pub(crate) fn hex(id: u64) -> String {
-    format!("{id:x}")
-}
