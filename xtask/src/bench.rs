@@ -207,8 +207,11 @@ fn measure_loads(
     let Some(members) = loads.first().map(|load| load.members) else { return Ok(()) };
     let mut clusters = Vec::new();
     for side in sides {
-        let folder = |number| work.join(format!("{}-{members}-{number}", side.name));
-        let members: Vec<Member> = (1..=members).map(folder).map(Member::new).collect();
+        let member = |number| {
+            let folder = work.join(format!("{}-{members}-{number}", side.name));
+            Member::named(&format!("n{number}"), folder)
+        };
+        let members: Vec<Member> = (1..=members).map(member).collect();
         let cluster = Server::start_cluster(&side.binary, &members)?;
         let value = "v".repeat(256);
         let mut put = tools.etcdctl(&endpoints(&cluster));

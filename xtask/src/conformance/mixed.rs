@@ -7,6 +7,7 @@
 
 mod altered;
 mod old;
+mod secure;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use altered::Check;
+use secure::Authority;
 
 use super::process::{self, Member, Server};
 use super::{Outcome, tools::Tools};
@@ -60,6 +62,7 @@ enum Story {
     MoveAndReturn,
     MoveFromOld,
     Altered(Check),
+    Secure([Kind; 3]),
 }
 
 pub(super) fn run(
@@ -74,6 +77,7 @@ pub(super) fn run(
         ("one 3.7.3, two ours", Story::Together([Kind::Etcd, Kind::Ours, Kind::Ours])),
         ("altered data, periodic check", Story::Altered(Check::Periodic)),
         ("altered data, check of compactions", Story::Altered(Check::Compaction)),
+        ("TLS, one 3.7.3, two ours", Story::Secure([Kind::Etcd, Kind::Ours, Kind::Ours])),
     ];
     if tools.has_35() {
         stories.extend([
@@ -97,6 +101,7 @@ pub(super) fn run(
                 folder,
                 name,
                 extra: Vec::new(),
+                authority: None,
                 begun,
                 nodes: Vec::new(),
                 named: 0,
@@ -110,6 +115,7 @@ pub(super) fn run(
                     cluster.extra = check.flags().to_vec();
                     cluster.find_altered(check)
                 }
+                Story::Secure(kinds) => cluster.live_secured(kinds),
             };
             if let Err(why) = told {
                 cluster.case("the rest", Err(why));
@@ -136,17 +142,10 @@ pub(super) fn run(
 
 /// A member, whichever kind of server runs it.
 struct Node {
-    name: String,
     kind: Kind,
     member: Member,
     /// None while it is down.
     server: Option<Server>,
-}
-
-impl Node {
-    fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.member.peer_port)
-    }
 }
 
 struct Cluster<'a> {
@@ -156,6 +155,8 @@ struct Cluster<'a> {
     name: &'static str,
     /// What its members are started with beside the usual.
     extra: Vec<&'static str>,
+    /// Who signs certificates, if they speak TLS to each other.
+    authority: Option<Authority>,
     begun: Instant,
     nodes: Vec<Node>,
     /// How many there have been: who was removed does not come back.
@@ -231,8 +232,9 @@ impl Cluster<'_> {
     fn new_node(&mut self, kind: Kind) -> usize {
         self.named += 1;
         let name = format!("n{}", self.named);
-        let member = Member::new(self.folder.join(&name));
-        self.nodes.push(Node { name, kind, member, server: None });
+        let mut member = Member::named(&name, self.folder.join(&name));
+        member.peer_scheme = if self.authority.is_some() { "https" } else { "http" };
+        self.nodes.push(Node { kind, member, server: None });
         self.nodes.len() - 1
     }
 
@@ -245,18 +247,17 @@ impl Cluster<'_> {
     }
 
     fn initial_cluster(&self) -> String {
-        let entry = |node: &Node| format!("{}={}", node.name, node.peer_url());
-        self.nodes.iter().map(entry).collect::<Vec<_>>().join(",")
+        process::initial_cluster(self.nodes.iter().map(|node| &node.member))
     }
 
     /// What all members of the story are started with.
     fn flags(&self, number: usize, state: &str) -> Vec<String> {
-        let (name, list) = (self.nodes[number].name.as_str(), self.initial_cluster());
-        let cluster =
-            ["--name", name, "--initial-cluster", &list, "--initial-cluster-state", state];
+        let list = self.initial_cluster();
+        let cluster = ["--initial-cluster", &list, "--initial-cluster-state", state];
         let catch_up = if self.nodes[number].kind == Kind::Old { &[][..] } else { &CATCH_UP };
         let all = cluster.iter().chain(&FLAGS).chain(catch_up).chain(&self.extra);
-        all.map(|flag| (*flag).to_owned()).collect()
+        let secure = self.authority.iter().flat_map(|authority| authority.flags());
+        all.map(|flag| (*flag).to_owned()).chain(secure).collect()
     }
 
     /// Starts a member that is down or joins.
@@ -265,7 +266,7 @@ impl Cluster<'_> {
         let node = &self.nodes[number];
         let binary = self.binary(node.kind);
         let server = launch(&binary, &node.member, &flags)
-            .map_err(|why| format!("{} ({}): {why}", node.name, node.kind.name()))?;
+            .map_err(|why| format!("{} ({}): {why}", node.member.name, node.kind.name()))?;
         self.nodes[number].server = Some(server);
         Ok(())
     }
@@ -389,7 +390,8 @@ impl Cluster<'_> {
     fn come_and_go(&mut self, through: usize, kind: Kind) -> Result<(), String> {
         let title = format!("{} through {}", kind.name(), self.nodes[through].kind.name());
         let number = self.new_node(kind);
-        let (name, url) = (self.nodes[number].name.clone(), self.nodes[number].peer_url());
+        let (name, url) =
+            (self.nodes[number].member.name.clone(), self.nodes[number].member.peer_url());
         let peers = format!("--peer-urls={url}");
         self.eventually("addition", |this| {
             this.etcdctl(through, &["member", "add", &name, "--learner", &peers])
@@ -402,7 +404,7 @@ impl Cluster<'_> {
         self.case(&format!("{title}: it is promoted, writes and reads"), result);
 
         self.nodes[number].member.peer_port = process::free_port();
-        let peers = format!("--peer-urls={}", self.nodes[number].peer_url());
+        let peers = format!("--peer-urls={}", self.nodes[number].member.peer_url());
         self.eventually("update", |this| {
             this.etcdctl(through, &["member", "update", &id, &peers])
         })?;
@@ -493,7 +495,7 @@ impl Cluster<'_> {
     /// A member goes on under another kind of server, on its directory.
     fn becomes(&mut self, number: usize, kind: Kind, writers: &Writers) -> Result<(), String> {
         let node = &self.nodes[number];
-        let title = format!("{}, {}, becomes {}", node.name, node.kind.name(), kind.name());
+        let title = format!("{}, {}, becomes {}", node.member.name, node.kind.name(), kind.name());
         let is_old = [node.kind, kind].contains(&Kind::Old);
         writers.wait_for_more()?;
         let server = self.take(number)?;
@@ -530,7 +532,7 @@ impl Cluster<'_> {
         let record = record.display().to_string();
         for number in self.running() {
             let result = self.verify(number, &record);
-            let name = format!("{} has every acknowledged write", self.nodes[number].name);
+            let name = format!("{} has every acknowledged write", self.nodes[number].member.name);
             self.case(&name, result);
         }
         self.agree("at the end")

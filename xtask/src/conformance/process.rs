@@ -191,18 +191,27 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// The identity of a one-member cluster: its directory and its ports, which stay the same over restarts and
+/// The identity of a member: its name, its directory and its ports, which stay the same over restarts and
 /// whichever binary runs it (member and cluster ids follow from the peer URL).
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
+    pub(crate) name: String,
     pub(crate) dir: PathBuf,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
+    /// `http` or `https`.
+    pub(crate) peer_scheme: &'static str,
 }
 
 impl Member {
+    /// The only member of a cluster.
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, client_port: free_port(), peer_port: free_port() }
+        Self::named("n1", dir)
+    }
+
+    pub(crate) fn named(name: &str, dir: PathBuf) -> Self {
+        let (client_port, peer_port) = (free_port(), free_port());
+        Self { name: name.to_owned(), dir, client_port, peer_port, peer_scheme: "http" }
     }
 
     /// The same identity over another directory.
@@ -214,21 +223,32 @@ impl Member {
         format!("127.0.0.1:{}", self.client_port)
     }
 
+    pub(crate) fn peer_url(&self) -> String {
+        format!("{}://127.0.0.1:{}", self.peer_scheme, self.peer_port)
+    }
+
+    /// What it is started with as the only member.
     pub(crate) fn args(&self) -> Vec<String> {
         let client = format!("http://127.0.0.1:{}", self.client_port);
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let peer = self.peer_url();
         let flags = [
-            ("name", "n1".to_owned()),
+            ("name", self.name.clone()),
             ("data-dir", self.dir.display().to_string()),
             ("listen-client-urls", client.clone()),
             ("advertise-client-urls", client),
             ("listen-peer-urls", peer.clone()),
             ("initial-advertise-peer-urls", peer.clone()),
-            ("initial-cluster", format!("n1={peer}")),
+            ("initial-cluster", initial_cluster([self])),
             ("initial-cluster-token", "conformance".to_owned()),
         ];
         flags.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect()
     }
+}
+
+/// What members say of all of them.
+pub(crate) fn initial_cluster<'a>(members: impl IntoIterator<Item = &'a Member>) -> String {
+    let entry = |member: &Member| format!("{}={}", member.name, member.peer_url());
+    members.into_iter().map(entry).collect::<Vec<_>>().join(",")
 }
 
 /// A running server; killed when dropped.
@@ -261,20 +281,11 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a new cluster of `members`, whose names follow from their order, and waits until all are healthy.
+    /// Starts a new cluster of `members` and waits until all are healthy.
     pub(crate) fn start_cluster(binary: &Path, members: &[Member]) -> Result<Vec<Self>, String> {
-        let name = |number: usize| format!("n{}", number + 1);
-        let list: Vec<String> = members
-            .iter()
-            .enumerate()
-            .map(|(at, member)| format!("{}=http://127.0.0.1:{}", name(at), member.peer_port))
-            .collect();
-        let list = list.join(",");
-        let launch = |(at, member): (usize, &Member)| {
-            let flags = ["--name", &name(at), "--initial-cluster", &list];
-            Self::launch(binary, member, &flags)
-        };
-        let servers: Result<Vec<Self>, String> = members.iter().enumerate().map(launch).collect();
+        let flags = ["--initial-cluster", &initial_cluster(members)];
+        let launch = |member: &Member| Self::launch(binary, member, &flags);
+        let servers: Result<Vec<Self>, String> = members.iter().map(launch).collect();
         let mut servers = servers?;
         for server in &mut servers {
             server.wait_healthy(Duration::from_secs(40))?;
@@ -284,6 +295,16 @@ impl Server {
 
     /// Starts `binary`, which may never become healthy, and does not wait.
     pub(crate) fn launch(binary: &Path, member: &Member, extra: &[&str]) -> Result<Self, String> {
+        Self::launch_with(binary, member, extra, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn launch_with(
+        binary: &Path,
+        member: &Member,
+        extra: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let log = member.dir.with_extension("log");
         if let Some(parent) = log.parent() {
             fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
@@ -295,6 +316,7 @@ impl Server {
         let child = Command::new(binary)
             .args(member.args())
             .args(extra)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().map_err(|e| e.to_string())?)
             .stderr(file)

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::network::Network;
-use crate::conformance::process::{Member, Server, free_port};
+use crate::conformance::process::{Member, Server, free_port, initial_cluster};
 use crate::grpc::Channel;
 
 /// For all that comes about after a while.
@@ -22,7 +22,6 @@ const CALL_LIMIT: Duration = Duration::from_secs(2);
 /// A member's place in the cluster, and its process, if it runs.
 #[derive(Debug)]
 struct Node {
-    name: String,
     /// Its advertised peer port is that of its proxy.
     member: Member,
     own_peer_port: u16,
@@ -52,9 +51,9 @@ impl Cluster {
     ) -> Self {
         let node = |number: usize| {
             let name = format!("m{number}");
-            let member = Member::new(folder.join(&name));
+            let member = Member::named(&name, folder.join(&name));
             let own_peer_port = if seed.is_some() { free_port() } else { member.peer_port };
-            Node { name, member, own_peer_port, wrapper: None, server: None }
+            Node { member, own_peer_port, wrapper: None, server: None }
         };
         let nodes: Vec<Node> = (0..size).map(node).collect();
         let ports = nodes.iter().map(|node| (node.member.peer_port, node.own_peer_port)).collect();
@@ -122,14 +121,10 @@ impl Cluster {
         if let Some(network) = &mut self.network {
             network.open(member).await?;
         }
-        let list: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| format!("{}=http://127.0.0.1:{}", node.name, node.member.peer_port))
-            .collect();
+        let list = initial_cluster(self.nodes.iter().map(|node| &node.member));
         let node = &mut self.nodes[member];
-        let (list, listen) = (list.join(","), format!("http://127.0.0.1:{}", node.own_peer_port));
-        let mut flags = vec!["--name", &node.name, "--initial-cluster", &list];
+        let listen = format!("http://127.0.0.1:{}", node.own_peer_port);
+        let mut flags = vec!["--initial-cluster", &list];
         flags.extend(["--listen-peer-urls", &listen]);
         flags.extend(self.flags.iter().map(String::as_str));
         let binary = node.wrapper.as_deref().unwrap_or(&self.binary);
@@ -142,7 +137,7 @@ impl Cluster {
     }
 
     pub(super) async fn wait_healthy(&mut self, member: usize) -> Result<(), String> {
-        let name = self.nodes[member].name.clone();
+        let name = self.nodes[member].member.name.clone();
         let server = self.nodes[member].server.take().ok_or("it is down")?;
         let waiting = tokio::task::spawn_blocking(move || {
             let mut server = server;

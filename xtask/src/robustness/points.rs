@@ -3,18 +3,17 @@
 //! A cluster of three; a point of one member is set to end it, something is done that reaches the point, the process must
 //! end as Go's does when it panics, and the member must come back. At the end all members must hold the same.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use api::etcdserverpb as pb;
 
 use crate::conformance::Outcome;
-use crate::conformance::process::{self, free_port};
+use crate::conformance::process::{Member, Server, free_port, initial_cluster};
 use crate::grpc::Channel;
 
 /// For a process to end or to come up.
@@ -77,7 +76,7 @@ const POINTS: [(&str, Trigger); 32] = [
 pub(crate) fn run(binary: &Path, work: &Path, outcome: &mut Outcome) -> Result<(), String> {
     let folder = work.join("points");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let mut cluster = Cluster::start(binary, folder)?;
+    let mut cluster = Cluster::start(binary, &folder)?;
     for (point, trigger) in POINTS {
         let result = cluster.strike(point, trigger);
         let is_lost = result.is_err();
@@ -93,90 +92,57 @@ pub(crate) fn run(binary: &Path, work: &Path, outcome: &mut Outcome) -> Result<(
 
 struct Cluster {
     binary: PathBuf,
-    folder: PathBuf,
-    members: Vec<Member>,
+    nodes: Vec<Node>,
 }
 
-struct Member {
-    client: u16,
-    peer: u16,
+struct Node {
+    member: Member,
+    /// Where gofail's page is.
     gofail: u16,
-    process: Option<Child>,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        (0..self.members.len()).for_each(|at| self.kill(at));
-    }
+    /// None while it is down.
+    server: Option<Server>,
 }
 
 impl Cluster {
-    fn start(binary: &Path, folder: PathBuf) -> Result<Self, String> {
-        let member = |_| Member {
-            client: free_port(),
-            peer: free_port(),
-            gofail: free_port(),
-            process: None,
+    fn start(binary: &Path, folder: &Path) -> Result<Self, String> {
+        let node = |number| {
+            let name = format!("n{number}");
+            let member = Member::named(&name, folder.join(&name));
+            Node { member, gofail: free_port(), server: None }
         };
-        let members = (0..3).map(member).collect();
-        let mut cluster = Self { binary: binary.to_owned(), folder, members };
+        let mut cluster = Self { binary: binary.to_owned(), nodes: (0..3).map(node).collect() };
         cluster.restart_all()?;
         Ok(cluster)
     }
 
     fn restart_all(&mut self) -> Result<(), String> {
-        for at in 0..self.members.len() {
-            self.kill(at);
-            self.spawn(at, "")?;
+        for at in 0..self.nodes.len() {
+            self.nodes[at].server = None;
+            self.launch(at, "")?;
         }
-        (0..self.members.len()).try_for_each(|at| self.wait_healthy(at))
+        (0..self.nodes.len()).try_for_each(|at| self.server(at)?.wait_healthy(LIMIT))
     }
 
-    fn spawn(&mut self, at: usize, points: &str) -> Result<(), String> {
-        let log = self.folder.join(format!("n{at}.log"));
-        let log =
-            File::options().create(true).append(true).open(&log).map_err(|e| e.to_string())?;
-        let peer = |at: usize| format!("http://127.0.0.1:{}", self.members[at].peer);
-        let founders: Vec<String> = (0..3).map(|at| format!("n{at}={}", peer(at))).collect();
-        let member = &self.members[at];
-        let client = format!("http://127.0.0.1:{}", member.client);
+    /// Starts a member with a point set from the beginning.
+    fn launch(&mut self, at: usize, points: &str) -> Result<(), String> {
+        let list = initial_cluster(self.nodes.iter().map(|node| &node.member));
         let count = SNAPSHOT_COUNT.to_string();
-        let child = Command::new(&self.binary)
-            .args(["--name", &format!("n{at}"), "--initial-cluster", &founders.join(",")])
-            .arg("--data-dir")
-            .arg(self.folder.join(format!("n{at}")))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer(at), "--initial-advertise-peer-urls", &peer(at)])
-            .args(["--snapshot-count", &count, "--snapshot-catchup-entries", &count])
-            .args(["--compaction-batch-limit", "10"])
-            .env("GOFAIL_HTTP", format!("127.0.0.1:{}", member.gofail))
-            .env("GOFAIL_FAILPOINTS", points)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(|e| e.to_string())?)
-            .stderr(log)
-            .spawn()
-            .map_err(|e| format!("{}: {e}", self.binary.display()))?;
-        self.members[at].process = Some(child);
+        let node = &mut self.nodes[at];
+        let address = format!("127.0.0.1:{}", node.gofail);
+        let variables = [("GOFAIL_HTTP", address.as_str()), ("GOFAIL_FAILPOINTS", points)];
+        let flags = [
+            ["--initial-cluster", &list],
+            ["--snapshot-count", &count],
+            ["--snapshot-catchup-entries", &count],
+            ["--compaction-batch-limit", "10"],
+        ];
+        let flags = flags.as_flattened();
+        node.server = Some(Server::launch_with(&self.binary, &node.member, flags, &variables)?);
         Ok(())
     }
 
-    fn kill(&mut self, at: usize) {
-        if let Some(mut process) = self.members[at].process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-
-    fn wait_healthy(&self, at: usize) -> Result<(), String> {
-        let begun = Instant::now();
-        while begun.elapsed() < LIMIT {
-            let health = process::http_get(self.members[at].client, "/health");
-            if health.is_ok_and(|answer| answer.contains("\"true\"")) {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Err(format!("member n{at} is not healthy after {LIMIT:?}"))
+    fn server(&mut self, at: usize) -> Result<&mut Server, String> {
+        self.nodes[at].server.as_mut().ok_or_else(|| format!("member n{at} is down"))
     }
 
     /// Reaches the point, and sees the member end and come back.
@@ -184,10 +150,10 @@ impl Cluster {
         let leader = self.leader()?;
         let target = if trigger == Trigger::Lead { leader } else { (leader + 1) % 3 };
         if trigger == Trigger::Snapshot {
-            self.kill(target);
+            self.nodes[target].server = None;
             // What is left in the log must begin behind what the member has.
             self.fill(leader, 3 * SNAPSHOT_COUNT)?;
-            self.spawn(target, &format!("{point}=panic"))?;
+            self.launch(target, &format!("{point}=panic"))?;
         } else {
             if trigger == Trigger::Compact {
                 self.fill(leader, SNAPSHOT_COUNT)?;
@@ -197,8 +163,8 @@ impl Cluster {
             let _ = self.trigger(trigger, target, leader);
         }
         self.wait_end(target)?;
-        self.spawn(target, "")?;
-        self.wait_healthy(target)
+        self.launch(target, "")?;
+        self.server(target)?.wait_healthy(LIMIT)
     }
 
     fn trigger(&self, trigger: Trigger, target: usize, leader: usize) -> Result<(), String> {
@@ -217,7 +183,7 @@ impl Cluster {
             }
             Trigger::MemberUpdate => {
                 let id = self.status(leader)?.header.unwrap_or_default().member_id;
-                let peer_urls = vec![format!("http://127.0.0.1:{}", self.members[leader].peer)];
+                let peer_urls = vec![self.nodes[leader].member.peer_url()];
                 let request = pb::MemberUpdateRequest { id, peer_urls };
                 self.call::<_, pb::MemberUpdateResponse>(leader, "Cluster/MemberUpdate", &request)
                     .map(drop)
@@ -228,7 +194,7 @@ impl Cluster {
 
     /// Sets the point over gofail's page.
     fn set(&self, at: usize, point: &str) -> Result<(), String> {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.members[at].gofail));
+        let address = SocketAddr::from(([127, 0, 0, 1], self.nodes[at].gofail));
         let set = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
             stream.set_read_timeout(Some(LIMIT))?;
@@ -246,20 +212,13 @@ impl Cluster {
     }
 
     fn wait_end(&mut self, at: usize) -> Result<(), String> {
-        let process = self.members[at].process.as_mut().ok_or("no process")?;
-        let begun = Instant::now();
-        while begun.elapsed() < LIMIT {
-            if let Some(status) = process.try_wait().map_err(|e| e.to_string())? {
-                self.members[at].process = None;
-                return match status.code() {
-                    Some(EXIT_PANIC) => Ok(()),
-                    _ => Err(format!("the process ended with {status}")),
-                };
-            }
-            thread::sleep(Duration::from_millis(5));
+        let code = self.server(at)?.wait(LIMIT);
+        self.nodes[at].server = None;
+        match code {
+            Ok(EXIT_PANIC) => Ok(()),
+            Ok(code) => Err(format!("the process ended with {code}")),
+            Err(why) => Err(format!("the point was not reached: {why}")),
         }
-        self.kill(at);
-        Err("the point was not reached".to_owned())
     }
 
     fn call<Q, A>(&self, at: usize, method: &str, request: &Q) -> Result<A, String>
@@ -269,7 +228,7 @@ impl Cluster {
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|err| err.to_string())?;
-        let address = format!("127.0.0.1:{}", self.members[at].client);
+        let address = self.nodes[at].member.endpoint();
         runtime.block_on(async {
             let call = async {
                 let channel = Channel::connect(&address).await?;
@@ -300,7 +259,7 @@ impl Cluster {
     fn leader(&self) -> Result<usize, String> {
         let begun = Instant::now();
         while begun.elapsed() < LIMIT {
-            for at in 0..self.members.len() {
+            for at in 0..self.nodes.len() {
                 let status = self.status(at)?;
                 if status.header.is_some_and(|header| header.member_id == status.leader) {
                     return Ok(at);
@@ -317,7 +276,7 @@ impl Cluster {
         let mut hashes = Vec::new();
         while begun.elapsed() < LIMIT {
             hashes.clear();
-            for at in 0..self.members.len() {
+            for at in 0..self.nodes.len() {
                 let request = pb::HashKvRequest { revision: 0 };
                 let answer: pb::HashKvResponse = self.call(at, "Maintenance/HashKV", &request)?;
                 let revision = answer.header.unwrap_or_default().revision;
