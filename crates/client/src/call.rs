@@ -131,6 +131,7 @@ impl Caller {
                 self.log_in(metadata.token.as_deref()).await?;
                 continue;
             }
+            // DIFF(etcd): a write that the server gave up is not repeated, since it may have happened.
             let elsewhere = error.is(api::Error::NotSupportedForLearner) && self.balancer.len() > 1;
             let again = method.is_repeatable && code == Code::Unavailable;
             if !elsewhere && !again && !failure.is_unsent {

@@ -18,6 +18,8 @@ const ATTEMPTS_MAX: u32 = 100;
 const RETRY_WAIT: Duration = Duration::from_millis(25);
 
 /// The first and the longest wait before an endpoint that failed is tried again.
+///
+/// DIFF(etcd): grpc-go waits for one second to two minutes.
 const RECONNECT_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Endpoints and options of a [`Client`](crate::Client).

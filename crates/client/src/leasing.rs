@@ -245,6 +245,8 @@ impl Keys {
     }
 
     /// Sends a transaction on the condition that nobody else has leases on what it writes.
+    ///
+    /// DIFF(etcd): a write is sent once, also on a key without a lease, and is not repeated after a failure.
     async fn write(&self, request: TxnRequest) -> Result<TxnResponse> {
         let mut writes = Vec::new();
         gather(&request.success, &mut writes);

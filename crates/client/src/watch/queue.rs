@@ -9,6 +9,8 @@ use super::WatchResponse;
 use crate::error::{Error, Result};
 
 /// What a watcher holds before it is taken off the stream.
+///
+/// DIFF(etcd): clientv3 holds all that comes, however much it is.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
 
 /// What an event costs beside its key and values.

@@ -184,7 +184,7 @@ impl Watches {
         let Some(entry) = self.entries.get_mut(&key) else { return Ok(()) };
         entry.id = Some(response.watch_id);
         if entry.request.start_revision == 0 {
-            // From now on is from here on, also if the stream breaks before anything has happened.
+            // DIFF(etcd): from now on is from behind this revision on, also if the stream breaks before anything has happened.
             entry.request.start_revision = header.revision.saturating_add(1);
         }
         entry.queue.set_created(WatchResponse {

@@ -200,6 +200,8 @@ struct Shared {
     is_mute: AtomicBool,
     /// Bytes that were carried to the server.
     carried: AtomicUsize,
+    /// Bytes from the server that got lost.
+    lost: AtomicUsize,
 }
 
 impl Wire {
@@ -211,6 +213,7 @@ impl Wire {
             connections: Mutex::default(),
             is_mute: AtomicBool::new(false),
             carried: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
         });
         let accepting = Arc::clone(&shared);
         let acceptor = tokio::spawn(async move {
@@ -237,6 +240,11 @@ impl Wire {
     /// From now on what the server says gets lost, or no longer.
     pub(crate) fn mute(&self, is_mute: bool) {
         self.shared.is_mute.store(is_mute, Ordering::Relaxed);
+    }
+
+    /// Bytes from the server that got lost.
+    pub(crate) fn lost(&self) -> usize {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Bytes that were carried to the server.
@@ -268,8 +276,9 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) {
     let down = async {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
-            let is_mute = shared.is_mute.load(Ordering::Relaxed);
-            if !is_mute && to_client.write_all(&buffer[..count]).await.is_err() {
+            if shared.is_mute.load(Ordering::Relaxed) {
+                shared.lost.fetch_add(count, Ordering::Relaxed);
+            } else if to_client.write_all(&buffer[..count]).await.is_err() {
                 return;
             }
         }
