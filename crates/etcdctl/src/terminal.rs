@@ -11,6 +11,7 @@ use crate::session::Session;
 pub(crate) fn ask(prompt: &str) -> io::Result<String> {
     output::stdout(prompt.as_bytes());
     let stdin = io::stdin();
+    // DIFF(etcd): its tool runs stty, which complains without a terminal.
     let shown = tcgetattr(&stdin).ok();
     if let Some(shown) = &shown {
         let mut hidden = shown.clone();

@@ -1,7 +1,8 @@
 //! Part `ctl`: our etcdctl beside the official one. Both run the same scripts against our server, each from a fresh member;
 //! standard output, standard error and exit code of each command must be equal.
 //!
-//! The scripts are the commands of etcdctl in `conformance/cli.txt`, and `conformance/ctl.txt`.
+//! The scripts are the commands of etcdctl in `conformance/cli.txt`, `conformance/ctl.txt` and, against the real server,
+//! `conformance/ctl-auth.txt`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,7 +28,9 @@ pub(super) fn run(
 ) -> Result<(), String> {
     let official = tools.bin("etcdctl");
     let member = Member::new(work.join("data"));
-    for script in ["cli.txt", "ctl.txt"] {
+    let etcd = tools.bin("etcd");
+    let scripts = [("cli.txt", server), ("ctl.txt", server), ("ctl-auth.txt", etcd.as_path())];
+    for (script, server) in scripts {
         let mut steps = cli::read(tools, script)?;
         steps.retain(|step| step.words[0] == "ctl" && !step.official);
         let cast = Cast { tools, etcdctl: &official, server };

@@ -63,7 +63,12 @@ async fn look(endpoint: String, config: client::Config, timeout: std::time::Dura
     let mut health = Health { endpoint, healthy: false, took: String::new(), error: String::new() };
     let client = match client::Client::connect(config).await {
         Ok(client) => client.with_timeout(timeout),
-        Err(error) => return Health { error: error.to_string(), ..health },
+        Err(error) => {
+            // Nothing is asked before the login.
+            let method = "/etcdserverpb.Auth/Authenticate";
+            log::failed_call(NAMED_LOG, &health.endpoint, method, &error);
+            return Health { error: error.to_string(), ..health };
+        }
     };
     let logged = |method: &str, error: &client::Error| {
         log::failed_call(NAMED_LOG, &health.endpoint, method, error);
