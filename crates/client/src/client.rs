@@ -36,6 +36,8 @@ const OLDEST: (u64, u64) = (3, 6);
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
+    /// The stream of watchers that don't ask whether there is a leader, and of those that do.
+    watches: Arc<[watch::Stream; 2]>,
     terms: Terms,
     prefix: Bytes,
     /// The highest revision that was read, for those who never want to see an earlier one.
@@ -45,8 +47,6 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     caller: Arc<Caller>,
-    /// The stream of watchers that don't ask whether there is a leader, and of those that do.
-    watches: [watch::Stream; 2],
     keep_alives: KeepAlives,
     /// The task that asks for the members. A lock, since it starts when the client is there already.
     sync: Mutex<Option<AbortHandle>>,
@@ -70,14 +70,15 @@ impl Client {
     pub async fn connect(config: Config) -> Result<Self> {
         config.check()?;
         let caller = Arc::new(Caller::new(&config, &config.endpoints)?);
-        let shared = Shared {
-            caller,
-            watches: Default::default(),
-            keep_alives: KeepAlives::default(),
-            sync: Mutex::default(),
-        };
+        let shared = Shared { caller, keep_alives: KeepAlives::default(), sync: Mutex::default() };
         let terms = Terms { timeout: config.timeout, require_leader: false };
-        let client = Self { shared: Arc::new(shared), terms, prefix: Bytes::new(), order: None };
+        let client = Self {
+            shared: Arc::new(shared),
+            watches: Arc::default(),
+            terms,
+            prefix: Bytes::new(),
+            order: None,
+        };
         let first = Terms { timeout: config.dial_timeout, require_leader: false };
         client.shared.caller.within(&first, client.shared.caller.log_in(None)).await?;
         if config.reject_old_cluster {
@@ -103,6 +104,13 @@ impl Client {
     pub fn with_require_leader(&self) -> Self {
         let terms = Terms { require_leader: true, ..self.terms.clone() };
         Self { terms, ..self.clone() }
+    }
+
+    /// A handle whose watchers share a stream of their own, over the same connections: with very many watchers
+    /// a server can make use of several streams.
+    #[must_use]
+    pub fn with_watch_stream(&self) -> Self {
+        Self { watches: Arc::default(), ..self.clone() }
     }
 
     /// A handle that knows only keys with this prefix, and knows them without it.
@@ -192,7 +200,7 @@ impl Client {
 
     /// The way to the stream of watchers that this handle uses.
     pub(crate) fn watch_stream(&self) -> mpsc::UnboundedSender<watch::Command> {
-        let [plain, with_leader] = &self.shared.watches;
+        let [plain, with_leader] = &*self.watches;
         let stream = if self.terms.require_leader { with_leader } else { plain };
         stream.commands(&self.shared.caller, self.terms.require_leader)
     }
@@ -223,7 +231,8 @@ async fn auto_sync(shared: Weak<Shared>, interval: Duration) {
         tokio::time::sleep(interval).await;
         let Some(shared) = shared.upgrade() else { return };
         let terms = Terms { timeout: Some(SYNC_TIMEOUT), require_leader: false };
-        let client = Client { shared, terms, prefix: Bytes::new(), order: None };
+        let watches = Arc::default();
+        let client = Client { shared, watches, terms, prefix: Bytes::new(), order: None };
         if let Err(error) = client.sync().await {
             info!(%error, "Auto sync endpoints failed.");
         }

@@ -13,6 +13,8 @@ pub enum Kind {
     Int,
     /// An unsigned one.
     Uint,
+    /// A number with a fraction.
+    Float,
     /// Go's durations.
     Duration,
     /// Any bytes.
@@ -28,6 +30,7 @@ impl Kind {
             Self::Bool => "",
             Self::Int => "int",
             Self::Uint => "uint",
+            Self::Float => "float",
             Self::Duration => "duration",
             Self::Text => "string",
             Self::List => "strings",
@@ -94,7 +97,7 @@ impl Flag {
     pub(crate) fn default_is_zero(&self) -> bool {
         let zero = match self.kind {
             Kind::Bool => "false",
-            Kind::Int | Kind::Uint => "0",
+            Kind::Int | Kind::Uint | Kind::Float => "0",
             Kind::Duration => "0s",
             Kind::Text => "",
             Kind::List => "[]",
@@ -104,7 +107,7 @@ impl Flag {
 }
 
 /// A flag's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Of a switch.
     Bool(bool),
@@ -112,6 +115,8 @@ pub enum Value {
     Int(i64),
     /// An unsigned number.
     Uint(u64),
+    /// A number with a fraction.
+    Float(f64),
     /// In nanoseconds.
     Duration(i64),
     /// Bytes, since keys need not be UTF-8.
@@ -129,6 +134,7 @@ impl Value {
             Kind::Bool => Self::Bool(go::parse_bool(text).map_err(|e| e.to_string())?),
             Kind::Int => Self::Int(go::parse_int(text, 0).map_err(|e| e.to_string())?),
             Kind::Uint => Self::Uint(go::parse_uint(text, 0).map_err(|e| e.to_string())?),
+            Kind::Float => Self::Float(go::parse_float(text).map_err(|e| e.to_string())?),
             Kind::Duration => Self::Duration(go::parse_duration(text)?),
             Kind::Text => Self::Text(bytes.to_vec()),
             Kind::List => Self::List(words(text)?),
@@ -143,6 +149,7 @@ impl fmt::Display for Value {
             Self::Bool(value) => value.fmt(f),
             Self::Int(value) => value.fmt(f),
             Self::Uint(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
             Self::Duration(nanos) => f.write_str(&go::duration(*nanos)),
             Self::Text(bytes) => f.write_str(&String::from_utf8_lossy(bytes)),
             Self::List(words) => write!(f, "[{}]", words.join(",")),
@@ -416,6 +423,15 @@ impl Input {
         match &self.slot(name).value {
             Value::Uint(value) => *value,
             _ => panic!("--{name} is no unsigned number"),
+        }
+    }
+
+    /// The value of a number with a fraction.
+    #[must_use]
+    pub fn float(&self, name: &str) -> f64 {
+        match &self.slot(name).value {
+            Value::Float(value) => *value,
+            _ => panic!("--{name} is no number with a fraction"),
         }
     }
 

@@ -74,6 +74,18 @@ pub fn parse_bool(text: &str) -> Result<bool, NumberError> {
     }
 }
 
+/// `strconv.ParseFloat`, of decimal numbers.
+///
+/// # Errors
+/// No decimal number.
+pub fn parse_float(text: &str) -> Result<f64, NumberError> {
+    text.parse().map_err(|_| NumberError {
+        function: "ParseFloat",
+        text: text.to_owned(),
+        what: SYNTAX,
+    })
+}
+
 fn magnitude(text: &str, base: u32) -> Result<u64, &'static str> {
     let (digits, base) = match base {
         0 => prefixed(text)?,

@@ -13,7 +13,7 @@ const RANKS: &[&[&str]] = &[
     &["replica"],
     &["client", "rpc", "sim", "transport"],
     &["server"],
-    &["etcd", "etcdctl", "raftexample"],
+    &["benchmark", "etcd", "etcdctl", "raftexample"],
     &["xtask"],
 ];
 
