@@ -162,6 +162,13 @@ impl MemDisk {
         self.state.lock().failing = failing;
     }
 
+    /// Whether anything is to fail.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        let state = self.state.lock();
+        state.fault.is_some() || state.failing.is_some() || state.capacity.is_some()
+    }
+
     /// Lets a write that fails, or that finds the disk full, do a part of its work, in percent and whole
     /// pages.
     pub fn set_short(&self, percent: u64) {

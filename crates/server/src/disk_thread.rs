@@ -186,7 +186,10 @@ impl<D: Disk, C: Clock> DiskWriter<D, C> {
         };
         let snaps = match self.max_snapshots {
             0 => Ok(Vec::new()),
-            keep => self.writer.snapshotter.purge(keep),
+            keep => {
+                let recorded = self.writer.log.snapshot_index();
+                self.writer.snapshotter.purge(keep, recorded)
+            }
         };
         for result in [wals, snaps] {
             match result {

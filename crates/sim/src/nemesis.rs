@@ -131,6 +131,8 @@ pub enum Relief {
     Clog(usize, usize),
     /// A disk is as it was.
     Disk(usize),
+    /// The power fails of a member that has just come back.
+    Crash(usize),
     /// A stopping member has had time enough.
     Stopped(usize, u64),
 }
@@ -210,7 +212,10 @@ impl World {
                 }
             }
             Fault::Pause if runs => {
-                let time = *self.rng.pick(&[50 * MS, 500 * MS, 3 * SECOND, 10 * SECOND]);
+                let time =
+                    *self.rng.pick(&[50 * MS, 500 * MS, 3 * SECOND, 6 * SECOND, 10 * SECOND]);
+                let is_any = self.rng.chance(500_000);
+                let site = if is_any { site } else { self.leader().unwrap_or(site) };
                 self.sites[site].paused_until = self.now + self.rng.between(time / 2, time);
             }
             Fault::Stall if runs => {
@@ -347,13 +352,17 @@ impl World {
     pub fn trouble_installation(&mut self, site: usize) {
         let kinds = [Fault::Stall, Fault::CrashWithin, Fault::KillWithin];
         let fault = *self.rng.pick(&kinds);
-        if !self.plan.has(fault) || !self.rng.chance(300_000) {
+        if !self.plan.has(fault) || !self.rng.chance(500_000) {
             return;
         }
         match fault {
             Fault::Stall => {
-                let until = self.now + self.rng.below(10 * SECOND);
+                // Meanwhile the others go on, so that another snapshot may be due.
+                let until = self.now + self.rng.below(30 * SECOND);
                 self.sites[site].stalled = Some((Stage::Commit, until));
+                if self.plan.has(Fault::Isolate) {
+                    self.cut(Fault::Isolate, site);
+                }
             }
             _ => self.end_within(site, 16, fault == Fault::CrashWithin),
         }
@@ -432,6 +441,11 @@ impl World {
             }
             Relief::Clog(from, to) => self.release(from, to),
             Relief::Disk(site) => self.mend_disk(site),
+            Relief::Crash(site) => {
+                if self.is_hostile && self.sites[site].process.is_some() {
+                    self.end_and_restart(site, true);
+                }
+            }
             Relief::Stopped(site, life) => {
                 let place = &self.sites[site];
                 if place.life == life && place.process.is_some() {

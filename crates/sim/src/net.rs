@@ -1,6 +1,6 @@
 //! The network between members.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft::Message;
 
@@ -10,7 +10,7 @@ use crate::rng::Rng;
 /// The longest time that a straggler is on its way, if the network is not slower than that anyway.
 const STRAGGLER_MAX: u64 = 3 * SECOND;
 /// How many messages are kept to be sent once more some time.
-const KEPT_MAX: usize = 200;
+const KEPT_MAX: usize = 400;
 /// A database that is longer on its way than this counts as slow.
 const SLOW_STREAM: u64 = 3 * SECOND;
 
@@ -232,10 +232,16 @@ impl Network {
         self.kept.push_back((now, from, to, Box::new(message.clone())));
     }
 
-    /// Some of what was sent before a time: from whom, to whom, and what.
+    /// Some of what was sent before a time, of one type: from whom, to whom, and what.
     pub fn recall(&mut self, before: u64) -> Vec<(usize, usize, Box<Message>)> {
         let mut old: Vec<Kept> = self.kept.iter().filter(|kept| kept.0 < before).cloned().collect();
-        let count = self.rng.between(1, 20).min(old.len() as u64);
+        let types: BTreeSet<u64> = old.iter().map(|kept| kept.3.msg_type as u64).collect();
+        let types: Vec<u64> = types.into_iter().collect();
+        if !types.is_empty() {
+            let wanted = *self.rng.pick(&types);
+            old.retain(|kept| kept.3.msg_type as u64 == wanted);
+        }
+        let count = self.rng.between(1, 50).min(old.len() as u64);
         let mut recalled = Vec::new();
         for _ in 0..count {
             let (_, from, to, message) = old.swap_remove(self.rng.below(old.len() as u64) as usize);

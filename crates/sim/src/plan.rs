@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::membership::Change;
 use crate::nemesis::{Fault, KINDS};
 use crate::process::Settings;
 use crate::rng::Rng;
@@ -19,6 +20,24 @@ pub struct Weights {
     /// The mean time between two faults, in nanoseconds.
     pub interval: u64,
 }
+
+/// Faults that are often drawn together: of members, of those that fall behind, of what is not yet on disk, of
+/// leaders; or none.
+const THEMES: [&[Fault]; 7] = [
+    &[],
+    &[],
+    &[],
+    &[
+        Fault::Members(Change::AddLearner),
+        Fault::Members(Change::Promote),
+        Fault::Members(Change::Update),
+        Fault::Members(Change::AddVoter),
+        Fault::Stall,
+    ],
+    &[Fault::Isolate, Fault::Stall, Fault::CrashWithin, Fault::KillWithin, Fault::Defragment],
+    &[Fault::Crash, Fault::KillWithin, Fault::FailSync, Fault::Slow, Fault::Transfer],
+    &[Fault::Pause, Fault::IsolateLeader, Fault::Clog, Fault::Replay, Fault::Kill],
+];
 
 /// How messages travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +105,17 @@ impl Plan {
         let calm = rng.chance(100_000);
         // Many kinds, or a few that then meet each other often.
         let absent = *rng.pick(&[400_000, 600_000, 850_000]);
-        let weights = (0..KINDS.len())
+        let mut weights: Vec<u64> = (0..KINDS.len())
             .map(|_| if rng.chance(absent) { 0 } else { rng.between(1, 10) })
             .collect();
+        // What does most together is drawn together, too.
+        let theme = *rng.pick(&THEMES);
+        for ((fault, _), weight) in KINDS.iter().zip(&mut weights) {
+            if theme.contains(fault) {
+                *weight = rng.between(5, 20);
+            }
+        }
+        let is_forgetful = theme.contains(&Fault::Defragment) || rng.chance(200_000);
         let calls = (0..crate::clients::KINDS)
             .map(|kind| if kind > 1 && rng.chance(300_000) { 0 } else { rng.between(1, 10) })
             .collect();
@@ -110,7 +137,7 @@ impl Plan {
             },
             weights: Weights {
                 kinds: weights,
-                interval: *rng.pick(&[300 * MS, SECOND, 3 * SECOND]),
+                interval: *rng.pick(&[200 * MS, 500 * MS, SECOND, 3 * SECOND]),
             },
             work_for: *rng.pick(&[5, 10, 30]) * SECOND,
             rest_for: rng.between(600, 1900) * SECOND,
@@ -133,8 +160,8 @@ impl Plan {
                 election_ticks: *rng.pick(&[10, 10, 5]),
                 tick: Duration::from_millis(*rng.pick(&[100, 100, 50])),
                 pre_vote: !rng.chance(150_000),
-                snapshot_count: *rng.pick(&[10, 50, 200, 10_000]),
-                catchup_entries: *rng.pick(&[0, 5, 100, 5_000]),
+                snapshot_count: if is_forgetful { 10 } else { *rng.pick(&[10, 50, 200, 10_000]) },
+                catchup_entries: if is_forgetful { 0 } else { *rng.pick(&[0, 5, 100, 5_000]) },
                 // Else there are thousands of segments.
                 segment_bytes: (*rng.pick(&[2 << 10, 16 << 10, 256 << 10])).max(16 * value_bytes),
                 batch_interval: Duration::from_millis(*rng.pick(&[5, 100, 100, 1000])),

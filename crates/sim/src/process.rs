@@ -352,7 +352,8 @@ impl Process {
     /// If the disk fails.
     pub fn purge(&mut self) -> Result<(), Death> {
         wal::purge(&self.disk, &self.wal_dir, self.settings.keep_files).map_err(died)?;
-        self.log.snapshotter.purge(self.settings.keep_files).map_err(died)?;
+        let recorded = self.log.log.snapshot_index();
+        self.log.snapshotter.purge(self.settings.keep_files, recorded).map_err(died)?;
         Ok(())
     }
 

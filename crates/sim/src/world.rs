@@ -11,6 +11,7 @@ use replica::Event;
 
 use crate::clients::Clients;
 use crate::mask::Mask;
+use crate::nemesis::{Fault, Relief};
 use crate::net::{Network, Sent};
 use crate::observer::Observer;
 use crate::plan::{MS, Plan, SECOND};
@@ -45,7 +46,7 @@ pub enum Action {
     /// The next fault.
     Fault,
     /// The end of a fault.
-    Relief(crate::nemesis::Relief),
+    Relief(Relief),
     /// A member starts.
     Boot(usize),
     /// A life of a removed member ends.
@@ -598,6 +599,12 @@ impl World {
     fn died(&mut self, site: usize, death: &Death) {
         self.trace.say(self.now, || format!("m{site} ends: {death:?}"));
         // Whoever ends at a failed sync leaves much that is not on disk.
+        if let Death::Disk(why) = death
+            && !self.sites[site].disk.is_failing()
+        {
+            self.observer
+                .violation(format!("m{site} ends, with nothing wrong with its disk: {why}"));
+        }
         let is_condemned = self.spare(site);
         let is_crash = matches!(death, Death::Disk(_))
             && (self.sites[site].is_doomed || (!is_condemned && self.rng.chance(500_000)));
@@ -609,6 +616,10 @@ impl World {
             Death::Disk(_) => {
                 let delay = self.rng.between(50 * MS, 2 * SECOND);
                 self.after(delay, Action::Boot(site));
+                if is_condemned && self.plan.has(Fault::Crash) && self.rng.chance(300_000) {
+                    let falls = delay + self.rng.below(300 * MS);
+                    self.after(falls, Action::Relief(Relief::Crash(site)));
+                }
             }
             Death::Removed => self.sites[site].is_gone = true,
             Death::Fatal(why) => self.observer.violation(format!("m{site} can't go on: {why}")),
@@ -686,7 +697,10 @@ impl World {
                 place.failed_boots += 1;
                 self.spare(site);
                 let place = &mut self.sites[site];
-                self.trace.say(self.now, || format!("m{site} can't start: {death:?}"));
+                self.trace.say(self.now, || {
+                    let disk = place.disk.describe();
+                    format!("m{site} can't start: {death:?}, with\n{disk}")
+                });
                 if place.is_rotten && place.failed_boots > 1 {
                     return self.give_up(site);
                 }

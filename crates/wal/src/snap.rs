@@ -125,19 +125,19 @@ impl<D: Disk> Snapshotter<D> {
         self.remove_all(names)
     }
 
-    /// Removes the oldest `.snap` and `.snap.db` files until `keep` of each are left. Returns the
-    /// names removed.
+    /// Removes the oldest snapshot files until `keep` are left of those up to `recorded`
+    /// ([`Wal::snapshot_index`](crate::Wal::snapshot_index)): a newer file without a record in the log, as
+    /// a crash leaves it, is of no use to a restart. Returns the names removed.
+    ///
+    /// DIFF(etcd): there such a file counts, and databases that wait to be installed are removed, too.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn purge(&self, keep: usize) -> Result<Vec<String>, Error> {
-        let mut old = Vec::new();
-        for suffix in [".snap", ".snap.db"] {
-            let mut names = self.names(suffix)?;
-            names.truncate(names.len().saturating_sub(keep));
-            old.append(&mut names);
-        }
-        self.remove_all(old)
+    pub fn purge(&self, keep: usize, recorded: u64) -> Result<Vec<String>, Error> {
+        let mut names = self.names(".snap")?;
+        names.retain(|name| snap_index(name).is_some_and(|index| index <= recorded));
+        names.truncate(names.len().saturating_sub(keep));
+        self.remove_all(names)
     }
 
     /// Removes the databases of snapshots before `index`. Returns the names removed.
@@ -236,6 +236,12 @@ pub fn snap_name(term: u64, index: u64) -> String {
 #[must_use]
 pub fn db_name(index: u64) -> String {
     format!("{index:016x}.snap.db")
+}
+
+/// The index in the name of a snapshot file.
+fn snap_index(name: &str) -> Option<u64> {
+    let (_term, index) = name.strip_suffix(".snap")?.split_once('-')?;
+    parse_hex16(index)
 }
 
 /// The index in the name of a database.

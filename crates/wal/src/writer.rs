@@ -53,6 +53,8 @@ pub struct Wal<D: Disk> {
     state: HardState,
     /// Index of the last entry, or of a snapshot beyond it.
     last_index: u64,
+    /// The newest snapshot that a restart would find in the log.
+    snapshot_index: u64,
     /// The segments locked, oldest first. Invariant: not empty; the last one is written to.
     segments: Vec<Segment<D::File>>,
     /// End of what is written to the last segment.
@@ -109,6 +111,7 @@ impl<D: Disk> Wal<D> {
             metadata: metadata.encode(),
             state: HardState::default(),
             last_index: 0,
+            snapshot_index: 0,
             segments: vec![Segment { name, file }],
             offset: 0,
             encoder: Encoder { crc: 0, buf: Vec::new() },
@@ -189,6 +192,7 @@ impl<D: Disk> Wal<D> {
             metadata: reading.metadata.unwrap_or_default(),
             state: reading.replay.hard_state,
             last_index: reading.last_index,
+            snapshot_index: from.index,
             segments,
             offset,
             encoder: Encoder { crc, buf: Vec::new() },
@@ -246,7 +250,9 @@ impl<D: Disk> Wal<D> {
             wal.encoder.snapshot(snapshot);
             wal.last_index = wal.last_index.max(snapshot.index);
             wal.flush()?;
-            wal.sync_data()
+            wal.sync_data()?;
+            wal.snapshot_index = wal.snapshot_index.max(snapshot.index);
+            Ok(())
         })
     }
 
@@ -293,6 +299,11 @@ impl<D: Disk> Wal<D> {
             self.disk.remove(&prepared.path).context("remove", &prepared.path)?;
         }
         Ok(())
+    }
+
+    /// Index of the newest snapshot that is recorded here: the one that the log was opened at, or a later one.
+    pub fn snapshot_index(&self) -> u64 {
+        self.snapshot_index
     }
 
     /// Bytes written by this value, for the counter `etcd_disk_wal_write_bytes_total`.

@@ -128,13 +128,17 @@ fn purge_and_orphans() {
         write_file(&disk, &Path::new(DIR).join(name), b"");
     }
     assert_eq!(snapshotter.remove_orphans().expect("no fault"), ["db.tmp.123", "tmp456"]);
+    // The log knows nothing of the last one: a crash came in between.
+    assert_eq!(snapshotter.purge(4, 6).expect("no fault"), [snap_name(1, 1), snap_name(1, 2)]);
     assert_eq!(
-        snapshotter.purge(5).expect("no fault"),
-        [snap_name(1, 1), snap_name(1, 2), db_name(1), db_name(2)]
+        snapshotter.purge(1, 6).expect("no fault"),
+        [snap_name(1, 3), snap_name(1, 4), snap_name(1, 5)],
+        "the newest that is recorded stays"
     );
-    assert_eq!(snapshotter.release_dbs(6).expect("no fault"), [db_name(3), db_name(4), db_name(5)]);
+    // Databases may wait to be installed, however many they are.
+    assert_eq!(snapshotter.release_dbs(6).expect("no fault").len(), 5);
     let left = names(&disk);
-    assert_eq!(left.iter().filter(|name| name.ends_with(".snap")).count(), 5);
+    assert_eq!(left.iter().filter(|name| name.ends_with(".snap")).count(), 2);
     assert!(left.contains(&"db".to_owned()));
     assert!(snapshotter.db_path(6).expect("there").ends_with(db_name(6)));
     assert!(matches!(snapshotter.db_path(5), Err(Error::NoDbSnapshot)));
