@@ -187,7 +187,7 @@ impl Connection {
         let Ok(Some(caller)) = found.await else { return };
         let Ok(onward) = TcpStream::connect(("127.0.0.1", self.own)).await else { return };
         let mut pump =
-            |from, to| Pump { from, to, links: self.links.clone(), rng: self.rng.fork() };
+            |from, to| Pump { from, to, resets, links: self.links.clone(), rng: self.rng.fork() };
         let (there, back) = (pump(caller, self.member), pump(self.member, caller));
         let _ = socket.set_nodelay(true);
         let _ = onward.set_nodelay(true);
@@ -204,6 +204,8 @@ impl Connection {
 struct Pump {
     from: usize,
     to: usize,
+    /// How many resets there had been when the connection was opened.
+    resets: u64,
     links: watch::Receiver<Links>,
     rng: Rng,
 }
@@ -252,10 +254,15 @@ impl Pump {
         to.shutdown().await
     }
 
+    /// Waits until the link is not cut. What a cut has held back never arrives when its end is a reset.
     async fn passable(&mut self) -> io::Result<()> {
-        let (from, to) = (self.from, self.to);
-        let passable = self.links.wait_for(|links| !links.links[from][to].is_cut).await;
-        passable.map(drop).map_err(|_| io::ErrorKind::NotConnected.into())
+        let (from, to, resets) = (self.from, self.to, self.resets);
+        let is_over = |links: &Links| links.resets != resets || !links.links[from][to].is_cut;
+        match self.links.wait_for(is_over).await {
+            Ok(links) if links.resets == resets => Ok(()),
+            Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
+            Err(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }
 
