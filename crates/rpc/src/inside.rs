@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use api::etcdserverpb::SnapshotResponse;
 use api::frame::PREFIX_BYTES;
 use api::service::{Kind, Rpc};
 use api::{Code, Error, Status};
@@ -300,11 +299,10 @@ impl Inside {
 
     fn half_closed(&mut self, id: u64, desk: &mut Desk) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if let State::Stream(Stream::LeaseKeepAlive(keep_alive)) = &mut call.state {
-            keep_alive.is_half_closed = true;
-            if keep_alive.open == 0 {
-                self.finish(id, Status::OK, desk);
-            }
+        if let State::Stream(Stream::LeaseKeepAlive(keep_alive)) = &mut call.state
+            && keep_alive.half_closed()
+        {
+            self.finish(id, Status::OK, desk);
         }
     }
 
@@ -352,8 +350,7 @@ impl Inside {
     fn renewed(&mut self, id: u64, desk: &mut Desk) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let State::Stream(Stream::LeaseKeepAlive(keep_alive)) = &mut call.state else { return };
-        keep_alive.open = keep_alive.open.saturating_sub(1);
-        if keep_alive.is_half_closed && keep_alive.open == 0 {
+        if keep_alive.answered() {
             return self.finish(id, Status::OK, desk);
         }
         self.make_room(id, desk);
@@ -497,15 +494,7 @@ impl Calls for Inside {
             Ok(cursor) => cursor,
             Err(status) => return self.finish(id, status, desk),
         };
-        let messages: Vec<SnapshotResponse> = cursor.take_messages();
-        for message in messages {
-            if desk.frame.set_message(&message).is_ok() {
-                self.send(id, desk);
-            }
-        }
-        if let Some(took) = cursor.took() {
-            let metrics = &desk.link.metrics;
-            metrics.disk_backend_snapshot_duration_seconds.observe(took.as_secs_f64());
+        if cursor.respond(desk, |desk| self.send(id, desk)) {
             return self.finish(id, Status::OK, desk);
         }
         let Some(call) = self.calls.get_mut(&id) else { return };

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use api::etcdserverpb::SnapshotResponse;
 use api::service::Rpc;
 use api::{Code, Error, Status};
 use http2::{ErrorCode, Event, Field, Name, Output, RequestHead, Server, StreamId};
@@ -306,8 +305,7 @@ impl Http2 {
                 self.finish(stream, &Status::fixed(Code::Unknown, text), desk);
             }
             State::Stream(Stream::LeaseKeepAlive(keep_alive)) => {
-                keep_alive.is_half_closed = true;
-                if keep_alive.open == 0 {
+                if keep_alive.half_closed() {
                     self.finish(stream, &Status::OK, desk);
                 }
             }
@@ -398,8 +396,7 @@ impl Http2 {
     fn renewed(&mut self, stream: StreamId, desk: &mut Desk) {
         let Some(call) = self.calls.get_mut(&stream) else { return };
         let State::Stream(Stream::LeaseKeepAlive(keep_alive)) = &mut call.state else { return };
-        keep_alive.open = keep_alive.open.saturating_sub(1);
-        if keep_alive.is_half_closed && keep_alive.open == 0 {
+        if keep_alive.answered() {
             return self.finish(stream, &Status::OK, desk);
         }
         if call.held > 0 {
@@ -595,15 +592,7 @@ impl Calls for Http2 {
             Ok(cursor) => cursor,
             Err(status) => return self.finish(stream, &status, desk),
         };
-        let messages: Vec<SnapshotResponse> = cursor.take_messages();
-        for message in messages {
-            if desk.frame.set_message(&message).is_ok() {
-                self.send(stream, desk);
-            }
-        }
-        if let Some(took) = cursor.took() {
-            let metrics = &desk.link.metrics;
-            metrics.disk_backend_snapshot_duration_seconds.observe(took.as_secs_f64());
+        if cursor.respond(desk, |desk| self.send(stream, desk)) {
             return self.finish(stream, &Status::OK, desk);
         }
         let Some(call) = self.calls.get_mut(&stream) else { return };

@@ -55,7 +55,25 @@ pub(crate) struct KeepAlive {
     /// Renewals that are not answered yet.
     pub(crate) open: usize,
     /// The client has sent its last one.
-    pub(crate) is_half_closed: bool,
+    is_half_closed: bool,
+}
+
+impl KeepAlive {
+    /// A renewal was answered. Whether the call is over with it.
+    pub(crate) fn answered(&mut self) -> bool {
+        self.open = self.open.saturating_sub(1);
+        self.is_over()
+    }
+
+    /// No more renewals come. Whether the call is over with that.
+    pub(crate) fn half_closed(&mut self) -> bool {
+        self.is_half_closed = true;
+        self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_half_closed && self.open == 0
+    }
 }
 
 /// A message of a LeaseKeepAlive stream.

@@ -255,7 +255,7 @@ impl SnapshotCursor {
     }
 
     /// What was read, as messages in order.
-    pub(crate) fn take_messages(&mut self) -> Vec<pb::SnapshotResponse> {
+    fn take_messages(&mut self) -> Vec<pb::SnapshotResponse> {
         let blobs = std::mem::take(&mut self.blobs).into_iter();
         let version = &self.version;
         blobs
@@ -269,7 +269,19 @@ impl SnapshotCursor {
     }
 
     /// Whether the hash was among the messages; if so, how long the whole took.
-    pub(crate) fn took(&self) -> Option<std::time::Duration> {
+    fn took(&self) -> Option<std::time::Duration> {
         self.is_done.then(|| self.begun.elapsed())
+    }
+
+    /// Puts what was read into the desk's frame, a message at a time, for `send`. Whether that was all.
+    pub(crate) fn respond(&mut self, desk: &mut Desk, mut send: impl FnMut(&mut Desk)) -> bool {
+        for message in self.take_messages() {
+            if desk.frame.set_message(&message).is_ok() {
+                send(desk);
+            }
+        }
+        let Some(took) = self.took() else { return false };
+        desk.link.metrics.disk_backend_snapshot_duration_seconds.observe(took.as_secs_f64());
+        true
     }
 }
