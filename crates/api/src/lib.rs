@@ -27,6 +27,7 @@ pub mod internal;
 pub mod json;
 pub mod key_value;
 pub mod path;
+pub mod range;
 pub mod request;
 pub mod response;
 pub mod schema;

@@ -16,22 +16,10 @@ use crate::error::{Error, Result};
 pub use api::etcdserverpb::{
     DeleteRangeResponse as DeleteResponse, PutResponse, RangeResponse as GetResponse, TxnResponse,
 };
+pub use api::range::prefix_end;
 
 /// The end of a range that has none.
 pub(crate) const NO_END: &[u8] = &[0];
-
-/// The first key behind all that begin with `prefix`, as the end of a range.
-#[must_use]
-pub fn prefix_end(prefix: &[u8]) -> Bytes {
-    let Some(last) = prefix.iter().rposition(|&byte| byte < u8::MAX) else {
-        return Bytes::from_static(NO_END);
-    };
-    let mut end = prefix.get(..=last).unwrap_or_default().to_vec();
-    if let Some(byte) = end.last_mut() {
-        *byte += 1;
-    }
-    end.into()
-}
 
 /// Makes a range of a key: all keys that begin with it.
 pub(crate) fn to_prefix(key: &mut Bytes, range_end: &mut Bytes) {

@@ -4,6 +4,7 @@ use api::Error;
 use api::etcdserverpb as pb;
 use api::mvccpb::KeyValue;
 use api::mvccpb::event::EventType;
+use api::range::prefix_end;
 use api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest,
     ProclaimResponse, ResignRequest, ResignResponse,
@@ -172,7 +173,7 @@ async fn first_put(
     prefix: &Bytes,
     revision: i64,
 ) -> Result<(pb::ResponseHeader, KeyValue)> {
-    let mut watch = steps.watch(prefix.clone(), steps::prefix_end(prefix), revision).await;
+    let mut watch = steps.watch(prefix.clone(), prefix_end(prefix), revision).await;
     loop {
         let response = watch.next().await?;
         let put = response.events.into_iter().find(|event| event.r#type() == EventType::Put);

@@ -3,6 +3,7 @@
 use api::etcdserverpb as pb;
 use api::mvccpb::KeyValue;
 use api::mvccpb::event::EventType;
+use api::range::prefix_end;
 use api::service::Rpc;
 use api::{Code, Error, Status};
 use bytes::Bytes;
@@ -155,15 +156,6 @@ pub(super) fn prefix_of(name: &[u8]) -> Bytes {
     [name, b"/"].concat().into()
 }
 
-/// The first key behind all with this prefix.
-pub(super) fn prefix_end(prefix: &[u8]) -> Bytes {
-    let kept = prefix.len() - prefix.iter().rev().take_while(|byte| **byte == u8::MAX).count();
-    match prefix.get(..kept).and_then(<[u8]>::split_last) {
-        Some((last, rest)) => [rest, &[last + 1]].concat().into(),
-        None => Bytes::from_static(b"\0"),
-    }
-}
-
 /// The oldest key with this prefix.
 pub(super) fn first_created(prefix: &Bytes) -> pb::RangeRequest {
     pb::RangeRequest {
@@ -232,13 +224,5 @@ mod tests {
         assert_eq!(key_of(&prefix, 0x1234_abcd), "name/1234abcd");
         assert_eq!(key_of(&prefix, -1), "name/-1");
         assert_eq!(key_of(&prefix, i64::MIN), "name/-8000000000000000");
-    }
-
-    #[test]
-    fn a_prefix_ends_before_the_next_one() {
-        assert_eq!(prefix_end(b"a/"), "a0");
-        assert_eq!(prefix_end(b"a\xff\xff"), "b");
-        assert_eq!(prefix_end(b"\xff"), "\0");
-        assert_eq!(prefix_end(b""), "\0");
     }
 }
