@@ -25,7 +25,7 @@ pub type Change = (EventKind, Bytes);
 /// A lease that came to its end in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Revoked {
-    /// When the first member applied it.
+    /// When the first member was given it to apply.
     pub at: u64,
     /// The id of the request.
     pub request: u64,
@@ -49,6 +49,8 @@ pub struct Observer {
     keys: BTreeMap<Bytes, BTreeMap<i64, Option<Bytes>>>,
     /// The highest index that some member has applied.
     applied: u64,
+    /// The highest index of an entry that some member was given to apply, and whose request is noted.
+    noted: u64,
     /// Members that were removed, and the first index at which that was seen.
     removed: BTreeMap<u64, u64>,
     /// Leases that were revoked, by id.
@@ -174,15 +176,16 @@ impl Observer {
         self.states.get(&index).map(Vec::as_slice)
     }
 
-    /// A member has applied entries.
+    /// A member was given entries to apply, and has done so unless it waits for the installation of a snapshot.
     pub fn applied(&mut self, applier: &Applier, entries: &[Entry]) {
-        if entries.last().is_none_or(|last| last.index != applier.applied_index()) {
-            // They wait until a snapshot is installed.
-            return;
-        }
-        let before = self.applied;
+        // Also of entries that wait: it may be that all others get past them by snapshots.
+        let before = self.noted;
         for entry in entries.iter().filter(|entry| entry.index > before) {
             self.note_request(entry);
+            self.noted = entry.index;
+        }
+        if entries.last().is_none_or(|last| last.index != applier.applied_index()) {
+            return;
         }
         let index = applier.applied_index();
         self.applied = self.applied.max(index);

@@ -257,10 +257,11 @@ impl World {
             text.push_str(&format!("m{number} ({:x}): {state}; ", site.identity.metadata.node_id));
         }
         text.push_str(&format!(
-            "served {:?}, watchers have heard {}, committed {}",
+            "served {:?}, watchers have heard {}, committed {}, leases left {:?}",
             self.clients.served,
             self.watchers.heard(),
-            self.observer.committed_index()
+            self.observer.committed_index(),
+            self.leases_left().collect::<Vec<_>>()
         ));
         text
     }
@@ -277,8 +278,14 @@ impl World {
                     && process.reader.current_revision() == revision
             })
         });
-        let left = self.clients.leases.keys().any(|id| !self.observer.revoked.contains_key(id));
+        let left = self.leases_left().next().is_some();
         agree && self.watchers.heard() >= revision && !left
+    }
+
+    /// The leases that clients were granted and that have not ended.
+    fn leases_left(&self) -> impl Iterator<Item = i64> {
+        let ids = self.clients.leases.keys().copied();
+        ids.filter(|id| !self.observer.revoked.contains_key(id))
     }
 
     /// No lease has ended before its time, by itself.
