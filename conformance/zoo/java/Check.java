@@ -1,18 +1,9 @@
 import com.google.common.util.concurrent.ListenableFuture;
 import com.google.protobuf.ByteString;
-import io.etcd.jetcd.ByteSequence;
-import io.etcd.jetcd.Client;
-import io.etcd.jetcd.Watch.Watcher;
 import io.etcd.jetcd.api.*;
 import io.etcd.jetcd.api.lock.LockGrpc;
 import io.etcd.jetcd.api.lock.LockRequest;
 import io.etcd.jetcd.api.lock.UnlockRequest;
-import io.etcd.jetcd.op.Cmp;
-import io.etcd.jetcd.op.CmpTarget;
-import io.etcd.jetcd.op.Op;
-import io.etcd.jetcd.options.GetOption;
-import io.etcd.jetcd.options.PutOption;
-import io.etcd.jetcd.options.WatchOption;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientInterceptor;
@@ -53,10 +44,14 @@ import java.util.concurrent.atomic.AtomicReference;
  * Arguments: SERVER FOLDER PORT [CASE]. PORT and the one after it must be free.
  */
 public final class Check {
-    private static final long LIMIT = 60;
+    static final long LIMIT = 60;
     private final Server server;
     private final ManagedChannel channel;
     private final Map<String, Case> cases = new LinkedHashMap<>();
+    /** Cases that mostly wait. */
+    private final Map<String, Case> waiting = new LinkedHashMap<>();
+    /** Cases that stop the server. */
+    private final Map<String, Case> stopping = new LinkedHashMap<>();
     private final AtomicInteger passed = new AtomicInteger();
     private final AtomicInteger failed = new AtomicInteger();
 
@@ -108,28 +103,47 @@ public final class Check {
         cases.put("gzip", this::gzip);
         cases.put("health", this::health);
         cases.put("abandoned channels", this::abandonedChannels);
-        cases.put("jetcd", this::jetcd);
-        cases.put("jetcd restart", this::jetcdRestart);
+        Jetcd jetcd = new Jetcd(server, (key, value) -> put(channel, key, bytes(value)));
+        cases.put("jetcd: keys", jetcd::keys);
+        cases.put("jetcd: transactions", jetcd::transactions);
+        cases.put("jetcd: watch", jetcd::watch);
+        cases.put("jetcd: leases", jetcd::leases);
+        cases.put("jetcd: locks", jetcd::locks);
+        cases.put("jetcd: elections", jetcd::elections);
+        waiting.put("keep-alive pings", this::keepAlivePings);
+        waiting.put("jetcd: lease that runs out", jetcd::leaseThatRunsOut);
+        stopping.put("restart", this::restart);
+        stopping.put("jetcd: watch and lease across restarts", jetcd::restarts);
     }
 
-    /** Cases run in order; the keep-alive one mostly waits, so it runs beside the others. */
+    /** Cases run in order; those that mostly wait run beside the others, but for the first, which counts revisions. */
     private int run(Set<String> only) throws InterruptedException {
-        String pings = "keep-alive pings";
-        Thread beside = new Thread(() -> one(pings, this::keepAlivePings));
-        if (only.isEmpty() || only.contains(pings)) {
-            beside.start();
+        if (!only.isEmpty()) {
+            List.of(cases, waiting, stopping).forEach(each -> each.keySet().retainAll(only));
         }
+        List<Thread> beside = new ArrayList<>();
         for (Map.Entry<String, Case> entry : cases.entrySet()) {
-            if (entry.getKey().equals("jetcd restart")) {
-                beside.join();
-            }
-            if (only.isEmpty() || only.contains(entry.getKey())) {
-                one(entry.getKey(), entry.getValue());
+            one(entry.getKey(), entry.getValue());
+            if (beside.isEmpty()) {
+                beside.addAll(start(waiting));
             }
         }
-        beside.join();
+        if (beside.isEmpty()) {
+            beside.addAll(start(waiting));
+        }
+        for (Thread thread : beside) {
+            thread.join();
+        }
+        stopping.forEach(this::one);
         System.out.printf("%d passed, %d failed%n", passed.get(), failed.get());
         return failed.get() == 0 ? 0 : 1;
+    }
+
+    private List<Thread> start(Map<String, Case> cases) {
+        List<Thread> threads = new ArrayList<>();
+        cases.forEach((name, body) -> threads.add(new Thread(() -> one(name, body))));
+        threads.forEach(Thread::start);
+        return threads;
     }
 
     private void one(String name, Case body) {
@@ -160,7 +174,7 @@ public final class Check {
         return LeaseGrpc.newBlockingStub(channel).withDeadlineAfter(LIMIT, TimeUnit.SECONDS);
     }
 
-    private static void equal(String what, Object got, Object want) {
+    static void equal(String what, Object got, Object want) {
         if (!Objects.equals(got, want)) {
             throw new AssertionError(String.format("%s: got %.300s, want %.300s", what, got, want));
         }
@@ -683,75 +697,18 @@ public final class Check {
         put(channel, "q", bytes("v"));
     }
 
-    private static ByteSequence sequence(String text) {
-        return ByteSequence.from(text, StandardCharsets.UTF_8);
-    }
-
-    private Client jetcdClient() {
-        return Client.builder().endpoints("http://127.0.0.1:" + server.port).build();
-    }
-
-    private void jetcd() throws Exception {
-        try (Client client = jetcdClient()) {
-            BlockingQueue<io.etcd.jetcd.watch.WatchEvent> events = new LinkedBlockingQueue<>();
-            WatchOption prefix = WatchOption.builder().isPrefix(true).withPrevKV(true).build();
-            try (Watcher watcher = client.getWatchClient().watch(sequence("j/"), prefix,
-                    answer -> events.addAll(answer.getEvents()))) {
-                long lease = client.getLeaseClient().grant(30).get(LIMIT, TimeUnit.SECONDS).getID();
-                PutOption leased = PutOption.builder().withLeaseId(lease).build();
-                // The watcher is created some time after the call; what it saw first tells when.
-                for (int i = 0; events.isEmpty(); i++) {
-                    equal("the watcher begins", i < 100, true);
-                    client.getKVClient().put(sequence("j/begin"), sequence("v")).get(LIMIT, TimeUnit.SECONDS);
-                    Thread.sleep(20);
-                }
-                for (int i = 0; i < 100; i++) {
-                    client.getKVClient().put(sequence("j/k"), sequence("v" + i), leased).get(LIMIT, TimeUnit.SECONDS);
-                }
-                for (int i = 0; i < 100;) {
-                    var event = Objects.requireNonNull(events.poll(LIMIT, TimeUnit.SECONDS), "no event in time");
-                    if (event.getKeyValue().getKey().equals(sequence("j/k"))) {
-                        equal("event", event.getKeyValue().getValue(), sequence("v" + i));
-                        equal("lease", event.getKeyValue().getLease(), lease);
-                        i++;
-                    }
-                }
-                var renewed = client.getLeaseClient().keepAliveOnce(lease).get(LIMIT, TimeUnit.SECONDS);
-                equal("renewed", renewed.getTTL(), 30L);
-                var txn = client.getKVClient().txn()
-                    .If(new Cmp(sequence("j/k"), Cmp.Op.EQUAL, CmpTarget.value(sequence("v99"))))
-                    .Then(Op.get(sequence("j/k"), GetOption.DEFAULT))
-                    .commit().get(LIMIT, TimeUnit.SECONDS);
-                equal("txn", txn.getGetResponses().get(0).getKvs().get(0).getVersion(), 100L);
-                client.getLeaseClient().revoke(lease).get(LIMIT, TimeUnit.SECONDS);
-                var event = Objects.requireNonNull(events.poll(LIMIT, TimeUnit.SECONDS), "no event in time");
-                equal("revoked", event.getEventType(), io.etcd.jetcd.watch.WatchEvent.EventType.DELETE);
-                equal("value before", event.getPrevKV().getValue(), sequence("v99"));
-            }
-        }
-    }
-
-    /** jetcd takes its watchers up again by itself, with no event lost. */
-    private void jetcdRestart() throws Exception {
-        try (Client client = jetcdClient()) {
-            BlockingQueue<io.etcd.jetcd.watch.WatchEvent> events = new LinkedBlockingQueue<>();
-            long from = client.getKVClient().put(sequence("kept"), sequence("0"))
-                .get(LIMIT, TimeUnit.SECONDS).getHeader().getRevision();
-            WatchOption option = WatchOption.builder().withRevision(from).build();
-            try (Watcher watcher = client.getWatchClient().watch(sequence("kept"), option,
-                    answer -> events.addAll(answer.getEvents()))) {
-                Stream<WatchRequest, WatchResponse> plain = watch(channel, create("kept", 0, false, false));
-                server.stop();
-                refused(plain::next, Status.Code.UNAVAILABLE, null);
-                refused(() -> get(channel, "kept"), Status.Code.UNAVAILABLE, null);
-                server.start();
-                kv(channel).withWaitForReady().put(putRequest("kept", bytes("1")));
-                client.getKVClient().put(sequence("kept"), sequence("2")).get(LIMIT, TimeUnit.SECONDS);
-                for (int i = 0; i < 3; i++) {
-                    var event = Objects.requireNonNull(events.poll(LIMIT, TimeUnit.SECONDS), "no event in time");
-                    equal("event", event.getKeyValue().getValue(), sequence(String.valueOf(i)));
-                }
-            }
-        }
+    private void restart() throws Exception {
+        put(channel, "kept", bytes("v"));
+        Stream<WatchRequest, WatchResponse> stream = watch(channel, create("kept", 0, false, false));
+        server.stop();
+        refused(stream::next, Status.Code.UNAVAILABLE, null);
+        refused(() -> get(channel, "kept"), Status.Code.UNAVAILABLE, null);
+        server.start();
+        RangeRequest request = RangeRequest.newBuilder().setKey(bytes("kept")).build();
+        equal("value", kv(channel).withWaitForReady().range(request).getKvs(0).getValue(), bytes("v"));
+        Stream<WatchRequest, WatchResponse> later = watch(channel, create("kept", 0, false, false));
+        put(channel, "kept", bytes("again"));
+        equal("event", value(later.next()), bytes("again"));
+        later.cancel();
     }
 }

@@ -75,6 +75,11 @@ final class Server {
         }
     }
 
+    /** The end without warning. */
+    void kill() throws InterruptedException {
+        process.destroyForcibly().waitFor();
+    }
+
     private static boolean healthy(String client) {
         try {
             HttpURLConnection http = (HttpURLConnection) URI.create(client + "/health").toURL().openConnection();

@@ -6,6 +6,7 @@ const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 const { isDeepStrictEqual, inspect } = require('node:util');
 const { setTimeout: sleep } = require('node:timers/promises');
+const etcd3 = require('./etcd3.js');
 const { PingProxy, Server } = require('./server.js');
 
 const [BINARY, FOLDER, PORT, PROTO, ...ONLY] = process.argv.slice(2);
@@ -451,6 +452,15 @@ const cases = {
   },
 };
 
+let writer;
+Object.assign(cases, etcd3(server, equal, (key, value) => put(writer, key, value)));
+
+// These mostly wait, so they run beside those that follow on CALM; before it, revisions are counted, and this process
+// is busy for seconds at a time.
+const CALM = 'large range';
+const waiting = ['keep-alive pings', 'etcd3: lease that runs out'];
+const stopping = ['restart', 'etcd3: watch and lease across restarts'];
+
 const counts = { passed: 0, failed: 0 };
 
 async function run(name, on) {
@@ -472,18 +482,20 @@ async function run(name, on) {
   }
 }
 
-// Cases run in the order of the file; the keep-alive one mostly waits, so it runs beside the first ones.
+// Cases run in the order of the file, but for those that wait or stop the server.
 async function main() {
   await server.start();
-  const on = connect(server.address);
-  const wanted = Object.keys(cases).filter((name) => ONLY.length === 0 || ONLY.includes(name));
-  const waiting = wanted.includes('keep-alive pings') ? run('keep-alive pings') : Promise.resolve();
-  for (const name of wanted) {
-    if (name === 'restart') await waiting;
-    if (name !== 'keep-alive pings') await run(name, on);
+  writer = connect(server.address);
+  const wanted = (name) => ONLY.length === 0 || ONLY.includes(name);
+  const apart = [...waiting, ...stopping];
+  let beside = [];
+  for (const name of Object.keys(cases).filter((each) => !apart.includes(each))) {
+    if (wanted(name)) await run(name, writer);
+    if (name === CALM) beside = waiting.filter(wanted).map((each) => run(each));
   }
-  await waiting;
-  on.close();
+  await Promise.all(beside);
+  for (const name of stopping.filter(wanted)) await run(name, writer);
+  writer.close();
   console.log(`${counts.passed} passed, ${counts.failed} failed`);
 }
 

@@ -41,6 +41,12 @@ class Server {
     throw new Error('server not healthy after 20 s');
   }
 
+  // The end without warning.
+  async kill() {
+    this.process.kill('SIGKILL');
+    await this.ended;
+  }
+
   async stop() {
     if (!this.process || this.process.exitCode !== null || this.process.signalCode !== null) return;
     this.process.kill('SIGTERM');

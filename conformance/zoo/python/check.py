@@ -7,10 +7,10 @@ import queue
 import sys
 import threading
 import time
-import traceback
 
 import gateway
 import grpc
+import runner
 
 SERVER, FOLDER, PORT, STUBS = sys.argv[1:5]
 ONLY = sys.argv[5:]
@@ -47,10 +47,6 @@ class Stubs:
         self.maintenance = rpc_grpc.MaintenanceStub(self.channel)
         self.lock = lock_grpc.LockStub(self.channel)
         self.health = health_grpc.HealthStub(self.channel)
-
-
-class NotYet(Exception):
-    """The case is for a service that the server says it does not have."""
 
 
 class Duplex:
@@ -311,7 +307,7 @@ def case_deadline_of_a_lock(stubs):
         held = stubs.lock.Lock(lock.LockRequest(name=b"lock", lease=lease()), timeout=LIMIT).key
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-            raise NotYet(error.details()) from None
+            raise runner.NotYet(error.details()) from None
         raise
     begun = time.monotonic()
     code_of(lambda: stubs.lock.Lock(lock.LockRequest(name=b"lock", lease=lease()), timeout=0.4), *LATE)
@@ -428,6 +424,10 @@ def case_gateway_leases(_):
     gateway.leases(SERVER_PROCESS.address)
 
 
+def case_gateway_lease_that_runs_out(_):
+    gateway.lease_that_runs_out(SERVER_PROCESS.address)
+
+
 def case_gateway_locks(_):
     gateway.locks(SERVER_PROCESS.address)
 
@@ -451,47 +451,20 @@ def case_restart(stubs):
     stream.call.cancel()
 
 
+def case_gateway_watch_across_restarts(stubs):
+    """etcd3gw does not tell that a watch has ended: who uses it begins again behind the last event."""
+    gateway.restarts_across(SERVER_PROCESS, lambda key, value: put(stubs, key, value))
+
+
+WAITING = [case_keep_alive_pings, case_gateway_lease_that_runs_out]
+STOPPING = [case_restart, case_gateway_watch_across_restarts]
+
+
 def main():
-    """Cases run in the order of the file; the keep-alive one mostly waits, so it runs beside the others."""
-    cases = [(name[5:].replace("_", " "), case) for name, case in globals().items() if name.startswith("case_")]
-    counts = {True: 0, False: 0}
-
-    def run(name, case, stubs):
-        begun = time.monotonic()
-        try:
-            case(stubs)
-        except NotYet as lack:
-            print(f"not yet {name}: {lack}", flush=True)
-            return
-        except grpc.RpcError as error:
-            why = f"unexpected {error.code()}: {error.details()}"
-        except Exception as error:
-            why = str(error) or repr(error)
-            if not isinstance(error, AssertionError):
-                traceback.print_exc()
-        else:
-            why = None
-        line = f"ok {name}" if why is None else f"FAIL {name}: {why}".replace("\n", " ")
-        print(line, flush=True)
-        print(f"{name}: {time.monotonic() - begun:.2f} s", file=sys.stderr)
-        counts[why is None] += 1
-
-    stubs = Stubs(SERVER_PROCESS.address)
-    wanted = [(name, case) for name, case in cases if not ONLY or name in ONLY]
-    beside = [threading.Thread(target=run, args=(name, case, stubs))
-              for name, case in wanted if case is case_keep_alive_pings]
-    for thread in beside:
-        thread.start()
-    for name, case in wanted:
-        if case is case_restart:
-            for thread in beside:
-                thread.join()
-        if case is not case_keep_alive_pings:
-            run(name, case, stubs)
-    for thread in beside:
-        thread.join()
-    print(f"{counts[True]} passed, {counts[False]} failed", flush=True)
-    return 1 if counts[False] else 0
+    """Cases run in the order of the file, but for those that wait or stop the server."""
+    every = [case for name, case in globals().items() if name.startswith("case_")]
+    cases = [case for case in every if case not in WAITING + STOPPING]
+    return runner.run(cases, WAITING, STOPPING, ONLY, Stubs(SERVER_PROCESS.address))
 
 
 SERVER_PROCESS = Server(SERVER, FOLDER, int(PORT))

@@ -1,8 +1,10 @@
 """Cases on etcd3gw, which speaks the JSON gateway through requests and urllib3."""
 
 import queue
+import time
 
 import etcd3gw
+import restarts
 
 
 def connect(address):
@@ -81,3 +83,41 @@ def watches(address):
     watcher = etcd3gw.watch.Watcher(client, "gww/1", seen.put, start_revision=first)
     expect("history", seen.get(timeout=20)["kv"]["value"], b"1")
     watcher.stop()
+
+
+def lease_that_runs_out(address):
+    """A lease that is renewed outlives its time, another ends. It mostly waits."""
+    client = connect(address)
+    kept, left = client.lease(ttl=6), client.lease(ttl=2)
+    client.put("gwx/kept", "v", kept)
+    client.put("gwx/left", "v", left)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 8:
+        expect("renewed", kept.refresh(), 6)
+        time.sleep(1)
+    restarts.until("the end of a lease", lambda: client.get("gwx/left") == [])
+    expect("its time", left.ttl(), -1)
+    expect("kept", client.get("gwx/kept"), [b"v"])
+    kept.revoke()
+
+
+def restarts_across(server, put):
+    client = connect(server.address)
+    first = int(client.status()["header"]["revision"]) + 1
+    watchers = []
+
+    def watch(revision, take):
+        def event(each):
+            take(each["kv"]["key"], int(each["kv"]["mod_revision"]))
+
+        for watcher in watchers:
+            watcher.stop()
+        watchers[:] = [etcd3gw.watch.Watcher(
+            client, "gwr/", event, range_end="gwr0", start_revision=max(revision, first))]
+
+    def history():
+        rows = client.get_prefix("gwr/", sort_order="ascend", sort_target="mod")
+        return [(row["key"], int(row["mod_revision"])) for _, row in rows]
+
+    restarts.run(server, put, "gwr/", watch, history)
+    watchers[0].stop()

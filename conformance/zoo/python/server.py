@@ -59,6 +59,11 @@ class Server:
                 self.process.wait()
                 raise RuntimeError("SIGTERM did not stop the server in 15 s") from None
 
+    def kill(self):
+        """The end without warning."""
+        self.process.kill()
+        self.process.wait()
+
 
 class PingProxy:
     """Passes one connection on and counts pings of the client, their answers, and GOAWAY frames of the server."""

@@ -1,5 +1,6 @@
 //! Part `zoo`: programs on the gRPC libraries of other languages judge the real server and ours: grpcio in Python,
-//! @grpc/grpc-js in JavaScript, grpc-java and jetcd in Java. Each speaks HTTP/2 in its own way.
+//! @grpc/grpc-js in JavaScript, grpc-java in Java, each with an HTTP/2 of its own, and on them etcd's clients etcd3 and
+//! etcd3gw, etcd3, and jetcd.
 //!
 //! Libraries are installed by name into `target/conformance/zoo`, once for each list of them and version of the
 //! language. What is not on this machine is skipped, with a line that says so.
@@ -15,9 +16,10 @@ use super::process::{self, Output};
 use super::{Outcome, tools::Tools};
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
+const INSTALL_ATTEMPTS: usize = 3;
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
 
-/// Where the parts of one language's check lie.
+/// Where the parts of one check lie.
 struct Place {
     /// Its sources.
     source: PathBuf,
@@ -30,6 +32,8 @@ struct Place {
 /// How a language comes to its check.
 struct Language {
     name: &'static str,
+    /// Where its sources are, and what is installed for it; checks may share it.
+    folder: &'static str,
     /// What must be on the machine: commands that print a version.
     needs: &'static [&'static [&'static str]],
     /// The file in `source` that names the libraries.
@@ -42,17 +46,30 @@ struct Language {
     check: fn(&Place, &Path, &Path, u16) -> Command,
 }
 
-const LANGUAGES: [Language; 3] = [
+const PIP: &[&[&str]] = &[&["python3", "-m", "pip", "--version"]];
+
+const LANGUAGES: [Language; 4] = [
     Language {
         name: "python",
-        needs: &[&["python3", "-m", "pip", "--version"]],
+        folder: "python",
+        needs: PIP,
         list: "requirements.txt",
         install: install_python,
         compile: compile_python,
         check: check_python,
     },
     Language {
+        name: "python-etcd3",
+        folder: "python",
+        needs: PIP,
+        list: "requirements.txt",
+        install: install_python,
+        compile: |_| Ok(()),
+        check: check_python_etcd3,
+    },
+    Language {
         name: "node",
+        folder: "node",
         needs: &[&["node", "--version"], &["npm", "--version"]],
         list: "package-lock.json",
         install: install_node,
@@ -61,6 +78,7 @@ const LANGUAGES: [Language; 3] = [
     },
     Language {
         name: "java",
+        folder: "java",
         needs: &[&["java", "-version"], &["javac", "-version"], &["mvn", "-version"]],
         list: "pom.xml",
         install: install_java,
@@ -78,8 +96,8 @@ pub(super) fn run(
     let root = crate::root();
     for language in &LANGUAGES {
         let place = Place {
-            source: tools.source.join("zoo").join(language.name),
-            cache: root.join("target/conformance/zoo").join(language.name),
+            source: tools.source.join("zoo").join(language.folder),
+            cache: root.join("target/conformance/zoo").join(language.folder),
             proto: root.join("crates/api/proto"),
         };
         if let Err(why) = prepare(language, &place) {
@@ -115,13 +133,25 @@ fn prepare(language: &Language, place: &Place) -> Result<(), String> {
     if fs::read_to_string(&stamp_path).is_ok_and(|last| last == stamp) {
         return Ok(());
     }
-    let _ = fs::remove_dir_all(&place.cache);
-    fs::create_dir_all(&place.cache).map_err(|e| format!("{}: {e}", place.cache.display()))?;
     let begun = Instant::now();
     eprintln!("conformance: install what {} lists", list.display());
-    (language.install)(place)?;
+    install(language, place)?;
     eprintln!("conformance: installed in {:.1} s", begun.elapsed().as_secs_f64());
     fs::write(&stamp_path, stamp).map_err(|e| format!("{}: {e}", stamp_path.display()))
+}
+
+/// Installs the libraries into an empty folder; a registry that does not answer is asked again.
+fn install(language: &Language, place: &Place) -> Result<(), String> {
+    let mut attempts = 1..=INSTALL_ATTEMPTS;
+    loop {
+        let last = attempts.next() == Some(INSTALL_ATTEMPTS);
+        let _ = fs::remove_dir_all(&place.cache);
+        fs::create_dir_all(&place.cache).map_err(|e| format!("{}: {e}", place.cache.display()))?;
+        match (language.install)(place) {
+            Err(why) if !last => eprintln!("conformance: once more: {why}"),
+            result => return result,
+        }
+    }
 }
 
 /// Runs the check against the real server and ours, `servers` in this order, at the same time: it waits a good part of
@@ -226,6 +256,14 @@ fn check_python(place: &Place, server: &Path, folder: &Path, port: u16) -> Comma
     check
 }
 
+fn check_python_etcd3(place: &Place, server: &Path, folder: &Path, port: u16) -> Command {
+    let mut check = python(place);
+    // Its messages were generated for a protobuf of before 4.
+    check.env("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python");
+    check.arg(place.source.join("etcd3_check.py")).arg(server).arg(folder).arg(port.to_string());
+    check
+}
+
 fn install_node(place: &Place) -> Result<(), String> {
     for file in ["package.json", "package-lock.json"] {
         let (from, to) = (place.source.join(file), place.cache.join(file));
@@ -258,7 +296,7 @@ fn output_directory(path: &Path) -> String {
 fn compile_java(place: &Place) -> Result<(), String> {
     let mut javac = Command::new("javac");
     javac.arg("-d").arg(place.cache.join("classes")).arg("-cp").arg(place.cache.join("lib/*"));
-    javac.args(["Server.java", "Check.java"].map(|file| place.source.join(file)));
+    javac.args(["Server.java", "Jetcd.java", "Check.java"].map(|file| place.source.join(file)));
     step(&mut javac, "javac")
 }
 
