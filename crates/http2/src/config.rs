@@ -1,7 +1,7 @@
 /// Limits of one connection. The defaults suit etcd: many small calls, a few long streams, requests up to 2 MiB.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Streams the peer may have open at a time; `u32::MAX` (etcd's default) is not announced.
+    /// Streams a client may have open at a time; `u32::MAX` (etcd's default) is not announced.
     pub max_concurrent_streams: u32,
     /// Bytes a peer may send on one stream before they are released.
     pub initial_window: u32,
@@ -13,11 +13,11 @@ pub struct Config {
     pub max_header_list: u32,
     /// Size of the dynamic table the peer may fill in our memory.
     pub header_table_size: u32,
-    /// Bytes of bookkeeping the peer may make us hold in open streams; beyond it streams are refused.
+    /// Bytes of bookkeeping a client may make a server hold in open streams; beyond it streams are refused.
     pub stream_memory_max: usize,
     /// A stream whose queue went above this many bytes reports [`crate::Event::Writable`] once it is at or below it.
     pub writable_mark: usize,
-    /// [`crate::Server::output`] frames queued data until this many bytes wait to be written.
+    /// [`crate::Connection::output`] frames queued data until this many bytes wait to be written.
     pub output_mark: usize,
     /// Resets (by the peer of unanswered streams, or that its frames made us send) allowed in a burst ...
     pub reset_burst: u32,

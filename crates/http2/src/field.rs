@@ -80,7 +80,7 @@ impl Name {
     }
 }
 
-/// How a field of an answer enters the peer's dynamic table (RFC 7541 6.2).
+/// How a field that is sent enters the peer's dynamic table (RFC 7541 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Indexing {
     /// Sent in full once, in one or two bytes afterwards: for values that repeat, as `grpc-status: 0`.
@@ -91,7 +91,7 @@ pub enum Indexing {
     Never,
 }
 
-/// One header field of an answer. The name is lowercase; bytes that may not stand in a value are sent as spaces.
+/// One header field to be sent. The name is lowercase; bytes that may not stand in a value are sent as spaces.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
     /// The name's text, without a colon in front.
@@ -103,12 +103,12 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// A field whose value repeats from answer to answer.
+    /// A field whose value repeats from list to list.
     pub const fn indexed(name: &'a str, value: &'a [u8]) -> Self {
         Self { name, value, indexing: Indexing::Index }
     }
 
-    /// A field whose value differs from answer to answer.
+    /// A field whose value differs from list to list.
     pub const fn literal(name: &'a str, value: &'a [u8]) -> Self {
         Self { name, value, indexing: Indexing::Literal }
     }

@@ -1,8 +1,9 @@
 //! What it is: HTTP/2 (RFC 9113) and HPACK (RFC 7541) for gRPC as a state machine: bytes in, events out; answers in, bytes out.
 //! What it never does: open a socket, read a clock, spawn, lock, draw a random number, or know what a gRPC message is.
-//! Entry types: [`Server`] with [`Config`]; [`Event`] comes out, [`Output`] holds what is to be written.
-//! Owner: whichever owns the connection's socket; a `Server` is plain data and belongs to one thread at a time.
-//! How to test it: `cargo test -p http2`; the judges are the RFCs' vectors, properties over random bytes, and the `h2` crate.
+//! Entry types: [`Server`] and [`Client`] with [`Config`]; [`Event`] comes out, [`Output`] holds what is to be written.
+//! Owner: whichever owns the connection's socket; both are plain data and belong to one thread at a time.
+//! How to test it: `cargo test -p http2`; the judges are the RFCs' vectors, properties over random bytes, the `h2` crate
+//! on either side, and the two halves each other.
 //!
 //! ```text
 //!   socket bytes --receive(now, &mut input)--> Event, Event, ...      (borrowed: no copy, no allocation)
@@ -51,27 +52,59 @@
 //! Frames that cost us more than they cost the peer draw on two allowances, one for resets and one for frames that
 //! move nothing; time and useful frames give back. A flood ends in GOAWAY(ENHANCE_YOUR_CALM).
 //!
-//! Left out: push, priorities (read and ignored), CONNECT with `:protocol`, 1xx answers, the client's role (`frame`,
-//! `hpack`, `flow`, `streams` and `output` know no role; `server` and `head` do). What a PING costs a client that
-//! sends too many is the owner's policy: it gets every [`Event::Ping`].
+//! Both halves are one [`Connection`], which has the frames, tables, windows, queues and budgets. What differs is in
+//! `server` and `client`: who opens streams, what a head is, when a stream is done, and how a connection ends.
+//!
+//! A client [opens](Client::open) streams instead of answering them. A head that repeats the one before it is a few
+//! bytes, copied. A server that goes away, or refuses a stream, tells which requests it has not begun with;
+//! [`Client::is_unsent`] tells which it can't know of. Both may be made again elsewhere.
+//!
+//! ```
+//! # use bytes::Buf;
+//! use http2::{Client, Config, Event, Request, Server};
+//!
+//! let (mut client, mut server) = (Client::new(&Config::default()), Server::new(&Config::default()));
+//! let request =
+//!     Request { method: "POST", scheme: "http", authority: "a", path: "/b", fields: &[] };
+//! let stream = client.open(&request, true).expect("room for a stream");
+//! let take = |output: &mut http2::Output| output.copy_to_bytes(output.remaining());
+//! let sent = take(client.output());
+//! let mut input = &sent[..];
+//! while let Some(event) = server.receive(0, &mut input)? {
+//!     if let Event::Headers { stream, .. } = event {
+//!         server.send_headers(stream, 200, &[], true);
+//!     }
+//! }
+//! let answer = take(server.output());
+//! let event = client.receive(0, &mut &answer[..])?;
+//! assert!(matches!(event, Some(Event::Headers { head, end: true, .. }) if head.status() == 200));
+//! # Ok::<(), http2::Error>(())
+//! ```
+//!
+//! Left out: push, priorities (read and ignored), CONNECT with `:protocol`, sending 1xx answers, HEAD. What a PING costs
+//! a peer that sends too many is the owner's policy: it gets every [`Event::Ping`].
 
 mod budget;
+mod client;
 mod config;
+mod connection;
 mod error;
 mod event;
 mod field;
 mod flow;
 mod frame;
-mod head;
+mod header_list;
 mod hpack;
 mod output;
 mod server;
 mod streams;
 
+pub use client::{Client, ClientHalf, Request, Unopened};
 pub use config::Config;
+pub use connection::Connection;
 pub use error::{Error, ErrorCode};
 pub use event::{Event, StreamId};
 pub use field::{Field, Indexing, Name};
-pub use head::RequestHead;
+pub use header_list::HeaderList;
 pub use output::Output;
-pub use server::Server;
+pub use server::{Server, ServerHalf};

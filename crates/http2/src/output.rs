@@ -17,6 +17,8 @@ pub struct Output {
     /// Chunks and, for each, the place in `small` that it comes in front of.
     chunks: VecDeque<(usize, Bytes)>,
     chunk_bytes: usize,
+    /// How many bytes were taken out in all.
+    taken: u64,
 }
 
 impl Output {
@@ -39,6 +41,16 @@ impl Output {
         self.small.capacity()
             + self.chunk_bytes
             + self.chunks.capacity() * size_of::<(usize, Bytes)>()
+    }
+
+    /// The place of what comes next among all bytes ever appended.
+    pub(crate) fn end(&self) -> u64 {
+        self.taken + self.remaining() as u64
+    }
+
+    /// How many bytes were taken out so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Small bytes that come before the first chunk.
@@ -95,6 +107,7 @@ impl Buf for Output {
 
     fn advance(&mut self, count: usize) {
         assert!(count <= self.remaining(), "no more is written than there was");
+        self.taken += count as u64;
         let mut left = count;
         loop {
             let run = self.small_run().len().min(left);

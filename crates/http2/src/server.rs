@@ -1,360 +1,207 @@
-//! The server's role: what a connection holds, and the calls that do not send on a stream (`send`) or take input
-//! (`receive`).
-
-mod receive;
-mod send;
-
-use std::collections::VecDeque;
-
-use bytes::Buf;
+//! The server's half: takes requests, answers them, and ends gracefully.
 
 use crate::{
-    Config, Error, ErrorCode, Event, Output, StreamId,
-    budget::{Budget, Exhausted},
-    flow::{Grant, WINDOW_DEFAULT, WINDOW_MAX, Window},
-    frame::{self, FRAME_SIZE_DEFAULT, FRAME_SIZE_MAX, setting},
-    hpack::{self, Encoder},
-    streams::{Ended, Stream, Streams},
+    Config, Connection, Error, ErrorCode, Field, StreamId,
+    connection::{Half, Notice, Pending, RECEIVED_RETURNS, encode_all, protocol_error, put_block},
+    frame::{self, setting},
+    header_list::{ListKind, Unusable},
+    streams::{Ended, Slot, Stream},
 };
-use receive::Inbound;
 
-/// What a DATA frame of ours gives back to the allowance for frames that move nothing: a client may answer it with
-/// two WINDOW_UPDATEs and a PING that measures the round trip.
-const SENT_DATA_RETURNS: u32 = 4;
-/// What HEADERS and DATA of the peer give back.
-const RECEIVED_RETURNS: u32 = 2;
 /// What the PING of a graceful drain carries, to tell its answer from others.
 const DRAIN_PING: [u8; 8] = *b"drain\0\0\0";
 const LAST_STREAM_ANY: u32 = (1 << 31) - 1;
 
 /// The server's side of one connection.
-///
-/// Every method that names a stream does nothing when that stream is gone (reset, or answered in full), since a
-/// reset can cross an answer; [`Server::is_open`] tells.
-#[derive(Debug)]
-pub struct Server {
-    config: Config,
-    /// The input side: what is half-read, the header decoder, the heads.
-    inbound: Inbound,
-    encoder: Encoder,
-    output: Output,
-    streams: Streams,
-    /// What the peer may send on the whole connection, and what we may.
-    grant: Grant,
-    window: Window,
-    peer: PeerSettings,
-    /// Our SETTINGS are acknowledged: the peer keeps to them from here.
-    settings_acked: bool,
-    /// The largest stream the peer has opened.
-    last_stream: u32,
-    shutdown: Shutdown,
-    /// Events that did not come from the frame at hand, to be handed out first.
-    pending: VecDeque<Pending>,
-    resets: Budget,
-    idle_frames: Budget,
-    /// Frames the peer made us queue since it last read all.
-    control_queued: u32,
-    now_ms: u64,
+pub type Server = Connection<ServerHalf>;
+
+/// What only the server's half of a connection has.
+#[derive(Debug, Default)]
+pub struct ServerHalf {
+    drain: Drain,
 }
 
-#[derive(Debug)]
-struct PeerSettings {
-    initial_window: u32,
-    max_frame_size: usize,
-}
-
-/// How far the end of the connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shutdown {
-    Open,
+/// How far a graceful end is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Drain {
+    #[default]
+    No,
     /// The first GOAWAY is sent, streams still come.
     Announced,
     /// The final GOAWAY is sent: streams after `last` are ignored.
-    Final {
-        last: u32,
-    },
-    /// Input is dropped; flush the output and close.
-    Closed,
+    Final { last: u32 },
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Pending {
-    Reset { stream: u32, code: ErrorCode },
-    Writable { stream: u32 },
-    Drained,
-}
-
-impl Server {
+impl Connection<ServerHalf> {
     /// A new connection; SETTINGS and the connection's window are queued in the output at once. Limits outside
     /// what the protocol allows are brought into it.
     pub fn new(config: &Config) -> Self {
-        let mut config = config.clone();
-        config.initial_window = config.initial_window.clamp(1, WINDOW_MAX);
-        config.connection_window = config.connection_window.clamp(WINDOW_DEFAULT, WINDOW_MAX);
-        config.max_frame_size = config.max_frame_size.clamp(FRAME_SIZE_DEFAULT, FRAME_SIZE_MAX);
-        config.output_mark = config.output_mark.max(1);
-        let mut output = Output::default();
-        put_preface(output.small(), &config);
-        Self {
-            inbound: Inbound::new(&config),
-            encoder: Encoder::new(),
-            output,
-            streams: Streams::default(),
-            grant: Grant::new(config.connection_window),
-            window: Window::new(WINDOW_DEFAULT),
-            peer: PeerSettings {
-                initial_window: WINDOW_DEFAULT,
-                max_frame_size: FRAME_SIZE_DEFAULT as usize,
-            },
-            settings_acked: false,
-            last_stream: 0,
-            shutdown: Shutdown::Open,
-            pending: VecDeque::new(),
-            resets: Budget::new(config.reset_burst, config.resets_per_second),
-            idle_frames: Budget::new(config.idle_frame_burst, config.idle_frames_per_second),
-            control_queued: 0,
-            now_ms: 0,
-            config,
+        let mut server = Self::with_half(config, ServerHalf::default());
+        let streams_max = server.config.max_concurrent_streams;
+        server.put_settings((setting::MAX_CONCURRENT_STREAMS, streams_max), u32::MAX);
+        server
+    }
+
+    /// Queues the answer's head: `:status` (three digits) and `fields`. With `end`, there is no body and no
+    /// trailer (a gRPC "trailers-only" answer). A second head on a stream is the caller's error and panics.
+    pub fn send_headers(&mut self, stream: StreamId, status: u16, fields: &[Field<'_>], end: bool) {
+        let Some(slot) = self.find_open(stream) else { return };
+        let stream = self.streams.at(slot);
+        assert!(!stream.head_sent, "an answer has one head");
+        stream.head_sent = true;
+        let id = stream.id;
+        let frame_max = self.peer.max_frame_size;
+        put_block(self.output.small(), id, end, frame_max, |out| {
+            self.encoder.begin(out);
+            self.encoder.encode_status(out, status);
+            encode_all(&mut self.encoder, out, fields.iter().copied());
+        });
+        if end {
+            self.finish_sending(slot);
         }
-    }
-
-    /// Gives the stream up: queued data is dropped, RST_STREAM queued. No [`Event::Reset`] follows.
-    pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
-        if self.streams.find(stream.0).is_some() {
-            frame::put_reset(self.output.small(), stream.0, code);
-            self.close_stream(stream.0, Ended::ByUs);
-        }
-    }
-
-    /// Stops returning this stream's receive window by itself: what [`Event::Data`] hands out from now on counts
-    /// against the peer's windows until [`Server::release`]. Without it, all data is released as it is handed out.
-    pub fn hold_window(&mut self, stream: StreamId) {
-        if let Some(stream) = self.streams.get_mut(stream.0) {
-            stream.held = true;
-        }
-    }
-
-    /// Returns `bytes` of held window to the peer. What a closing stream still holds is returned by itself.
-    pub fn release(&mut self, stream: StreamId, bytes: usize) {
-        let Some(held) = self.streams.get_mut(stream.0) else { return };
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(held.held_bytes);
-        held.held_bytes -= bytes;
-        self.release_stream(stream.0, bytes);
-        self.release_connection(bytes);
-    }
-
-    /// Bytes of this stream's body that wait for the peer's window or for their turn.
-    pub fn unsent(&self, stream: StreamId) -> usize {
-        self.streams.get(stream.0).map_or(0, |stream| stream.queue.len())
-    }
-
-    /// Bytes of all streams' bodies that wait, framed output not included.
-    pub fn unsent_total(&self) -> usize {
-        self.streams.unsent()
-    }
-
-    /// Whether the stream can still be answered.
-    pub fn is_open(&self, stream: StreamId) -> bool {
-        self.streams.get(stream.0).is_some_and(|stream| stream.can_answer())
-    }
-
-    /// Streams that are open.
-    pub fn open_streams(&self) -> usize {
-        self.streams.len()
-    }
-
-    /// No stream is open and nothing waits to be written.
-    pub fn is_idle(&self) -> bool {
-        self.streams.is_empty() && !self.output.has_remaining()
-    }
-
-    /// Queues a PING; [`Event::PingAck`] follows when the peer answers.
-    pub fn ping(&mut self, opaque: [u8; 8]) {
-        frame::put_ping(self.output.small(), 0, opaque);
     }
 
     /// Starts a graceful end as grpc-go does: GOAWAY with the largest stream id and a PING; at its answer the final
-    /// GOAWAY; [`Event::Drained`] when the streams opened until then are done.
+    /// GOAWAY; [`crate::Event::Drained`] when the streams opened until then are done.
     pub fn drain(&mut self) {
-        if self.shutdown == Shutdown::Open {
+        if self.half.drain == Drain::No && !self.is_closed() {
             let out = self.output.small();
             frame::put_go_away(out, LAST_STREAM_ANY, ErrorCode::NO_ERROR, b"");
             frame::put_ping(out, 0, DRAIN_PING);
-            self.shutdown = Shutdown::Announced;
+            self.half.drain = Drain::Announced;
         }
     }
 
     /// Sends the final GOAWAY of a drain now, for a peer that does not answer the PING (grpc-go waits a minute).
     pub fn drain_now(&mut self) {
-        if matches!(self.shutdown, Shutdown::Open | Shutdown::Announced) {
+        if matches!(self.half.drain, Drain::No | Drain::Announced) && !self.is_closed() {
             let last = self.last_stream;
             frame::put_go_away(self.output.small(), last, ErrorCode::NO_ERROR, b"");
-            self.shutdown = Shutdown::Final { last };
-            self.check_drained();
+            self.half.drain = Drain::Final { last };
+            ServerHalf::after_close(self);
         }
     }
 
-    /// Ends the connection: GOAWAY with `code` and `debug` (cut to 1 KiB), all streams dropped without events,
-    /// [`Server::wants_close`] from now on.
-    pub fn go_away(&mut self, code: ErrorCode, debug: &[u8]) {
-        if self.shutdown == Shutdown::Closed {
-            return;
+    /// A request's block.
+    fn take_request<'i>(
+        &mut self,
+        id: u32,
+        end: bool,
+        block: &[u8],
+    ) -> Result<Option<Notice<'i>>, Error> {
+        let list_max = self.config.max_header_list as usize;
+        let verdict = self.inbound.decode(ListKind::Request, block, list_max)?;
+        self.last_stream = id;
+        if matches!(self.half.drain, Drain::Final { .. }) {
+            self.take_reset()?;
+            return Ok(None);
         }
-        let debug = debug.get(..1024).unwrap_or(debug);
-        let last = match self.shutdown {
-            Shutdown::Final { last } => last,
-            _ => self.last_stream,
-        };
-        frame::put_go_away(self.output.small(), last, code, debug);
-        self.shutdown = Shutdown::Closed;
-        self.streams = Streams::default();
-        self.pending.clear();
-    }
-
-    /// What is to be written; frames queued data into it first, stream by stream in turn, up to
-    /// [`Config::output_mark`] bytes. `advance` it by what the socket took.
-    pub fn output(&mut self) -> &mut Output {
-        if !self.output.has_remaining() {
-            self.control_queued = 0;
+        let length = self.inbound.head.content_length();
+        match verdict {
+            Err(Unusable::Malformed) => self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?,
+            // As grpc-go answers a list above its limit.
+            Err(Unusable::TooLarge) => self.fail_stream(id, ErrorCode::FRAME_SIZE_ERROR)?,
+            Ok(()) if end && length.is_some_and(|length| length > 0) => {
+                self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?;
+            }
+            Ok(()) if self.is_full() => self.fail_stream(id, ErrorCode::REFUSED_STREAM)?,
+            Ok(()) => {
+                let mut stream = self.new_stream(id);
+                stream.head_received = true;
+                stream.receiving = !end;
+                stream.length_left = length;
+                self.streams.insert(stream);
+                self.idle_frames.give_back(RECEIVED_RETURNS);
+                return Ok(Some(Notice::Headers { stream: id, end }));
+            }
         }
-        self.fill_output();
-        &mut self.output
+        Ok(None)
     }
 
-    /// So much output waits that the owner should stop reading until it has written.
-    pub fn is_congested(&self) -> bool {
-        self.output.remaining() >= self.config.output_mark
+    fn is_full(&self) -> bool {
+        let open = self.streams.len();
+        open >= self.config.max_concurrent_streams as usize
+            || open.saturating_mul(size_of::<Stream>()) >= self.config.stream_memory_max
     }
+}
 
-    /// Nothing more will come of this connection: write the output, then close.
-    pub fn wants_close(&self) -> bool {
-        match self.shutdown {
-            Shutdown::Open | Shutdown::Announced => false,
-            Shutdown::Final { .. } => self.streams.is_empty(),
-            Shutdown::Closed => true,
+impl Half for ServerHalf {
+    const PEER_PREFACE: &'static [u8] = frame::PREFACE;
+
+    fn take_block<'i>(
+        server: &mut Server,
+        id: u32,
+        end: bool,
+        block: &[u8],
+    ) -> Result<Option<Notice<'i>>, Error> {
+        if id > server.last_stream {
+            return server.take_request(id, end, block);
         }
+        let list_max = server.config.max_header_list as usize;
+        let verdict = server.inbound.decode(ListKind::Trailers, block, list_max)?;
+        server.handle_trailers(id, end, verdict)
     }
 
-    /// Bytes of memory held for this connection, for the owner's accounts.
-    pub fn memory(&self) -> usize {
-        size_of::<Self>()
-            + self.inbound.memory()
-            + self.encoder.memory()
-            + self.output.memory()
-            + self.streams.memory()
-            + self.pending.capacity() * size_of::<Pending>()
-    }
-
-    /// The initial window that the peer knows of; before it acknowledges ours, it may go by the default.
-    fn granted_initial_window(&self) -> u32 {
-        if self.settings_acked {
-            self.config.initial_window
+    /// The stream is done, whether or not the request came to its end.
+    fn after_sent_end(server: &mut Server, slot: Slot) {
+        let stream = server.streams.at(slot);
+        let (id, receiving) = (stream.id, stream.receiving);
+        server.resets.give_back(1);
+        if receiving {
+            frame::put_reset(server.output.small(), id, ErrorCode::NO_ERROR);
+            server.close_stream(id, Ended::ByUs);
         } else {
-            self.config.initial_window.max(WINDOW_DEFAULT)
+            server.close_stream(id, Ended::ByPeer);
         }
     }
 
-    fn new_stream(&self, id: u32) -> Stream {
-        Stream::new(
-            id,
-            Grant::new(self.granted_initial_window()),
-            Window::new(self.peer.initial_window),
-        )
-    }
+    fn after_received_end(_: &mut Server, _: u32) {}
 
-    /// Forgets a stream and returns what it holds of the connection's window.
-    fn close_stream(&mut self, id: u32, how: Ended) {
-        if let Some(stream) = self.streams.remove(id, how) {
-            self.release_connection(stream.held_bytes);
-            self.check_drained();
+    fn after_close(server: &mut Server) {
+        if matches!(server.half.drain, Drain::Final { .. }) && server.streams.is_empty() {
+            server.pending.push_back(Pending::Drained);
         }
     }
 
-    /// Resets a stream for the peer's fault, which counts against it.
-    fn fail_stream(&mut self, id: u32, code: ErrorCode) -> Result<(), Error> {
-        self.take_reset()?;
-        self.count_control();
-        frame::put_reset(self.output.small(), id, code);
-        if self.streams.find(id).is_none() {
-            self.streams.note_ended(id, Ended::ByUs);
-        } else {
-            self.close_stream(id, Ended::ByUs);
-            self.pending.push_back(Pending::Reset { stream: id, code });
+    fn how_ended(server: &Server, id: u32) -> Ended {
+        match server.streams.how_ended(id) {
+            // It came after the final GOAWAY.
+            Ended::Unknown if matches!(server.half.drain, Drain::Final { last } if id > last) => {
+                Ended::ByUs
+            }
+            known => known,
+        }
+    }
+
+    fn take_ping_ack(server: &mut Server, opaque: [u8; 8]) -> bool {
+        let is_own = opaque == DRAIN_PING && server.half.drain == Drain::Announced;
+        if is_own {
+            server.drain_now();
+        }
+        is_own
+    }
+
+    fn take_go_away(_: &mut Server, _: u32) {}
+
+    fn take_setting(&mut self, key: u16, value: u32) -> Result<(), Error> {
+        if key == setting::ENABLE_PUSH && value > 1 {
+            return Err(protocol_error("ENABLE_PUSH is neither 0 nor 1"));
         }
         Ok(())
     }
 
-    fn check_drained(&mut self) {
-        if matches!(self.shutdown, Shutdown::Final { .. }) && self.streams.is_empty() {
-            self.pending.push_back(Pending::Drained);
+    fn last_stream(server: &Server) -> u32 {
+        match server.half.drain {
+            Drain::Final { last } => last,
+            Drain::No | Drain::Announced => server.last_stream,
         }
     }
 
-    /// Returns `bytes` of a stream's window, if it has use for them.
-    fn release_stream(&mut self, id: u32, bytes: u32) {
-        let size = self.config.initial_window;
-        let Some(stream) = self.streams.get_mut(id) else { return };
-        if !stream.receiving {
-            return;
-        }
-        if let Some(update) = stream.grant.release(bytes, size) {
-            frame::put_window_update(self.output.small(), id, update);
-            self.count_control();
-        }
+    fn is_done(server: &Server) -> bool {
+        matches!(server.half.drain, Drain::Final { .. }) && server.streams.is_empty()
     }
 
-    fn release_connection(&mut self, bytes: u32) {
-        if let Some(update) = self.grant.release(bytes, self.config.connection_window) {
-            frame::put_window_update(self.output.small(), 0, update);
-            self.count_control();
-        }
-    }
-
-    /// Notes a frame that the peer made us queue.
-    fn count_control(&mut self) {
-        self.control_queued = self.control_queued.saturating_add(1);
-    }
-
-    fn take_reset(&mut self) -> Result<(), Error> {
-        self.resets
-            .take(1)
-            .map_err(|Exhausted| Error::new(ErrorCode::ENHANCE_YOUR_CALM, "too many resets"))
-    }
-
-    fn take_idle_frames(&mut self, count: u32) -> Result<(), Error> {
-        self.idle_frames.take(count).map_err(|Exhausted| {
-            Error::new(ErrorCode::ENHANCE_YOUR_CALM, "too many frames that move nothing")
-        })
-    }
-}
-
-/// Our SETTINGS, where they differ from the protocol's defaults, and the connection's window.
-fn put_preface(out: &mut Vec<u8>, config: &Config) {
-    let mut parameters = Vec::with_capacity(5);
-    let mut put = |key, value, default| {
-        if value != default {
-            parameters.push((key, value));
-        }
-    };
-    put(setting::HEADER_TABLE_SIZE, config.header_table_size, hpack::TABLE_SIZE_DEFAULT);
-    put(setting::MAX_CONCURRENT_STREAMS, config.max_concurrent_streams, u32::MAX);
-    put(setting::INITIAL_WINDOW_SIZE, config.initial_window, WINDOW_DEFAULT);
-    put(setting::MAX_FRAME_SIZE, config.max_frame_size, FRAME_SIZE_DEFAULT);
-    put(setting::MAX_HEADER_LIST_SIZE, config.max_header_list, u32::MAX);
-    frame::put_settings(out, &parameters);
-    if config.connection_window > WINDOW_DEFAULT {
-        frame::put_window_update(out, 0, config.connection_window - WINDOW_DEFAULT);
-    }
-}
-
-impl Pending {
-    fn event<'s, 'i>(self) -> Event<'s, 'i> {
-        match self {
-            Self::Reset { stream, code } => {
-                Event::Reset { stream: StreamId(stream), code, by_peer: false }
-            }
-            Self::Writable { stream } => Event::Writable { stream: StreamId(stream) },
-            Self::Drained => Event::Drained,
-        }
+    fn memory(&self) -> usize {
+        0
     }
 }

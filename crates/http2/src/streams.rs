@@ -22,14 +22,18 @@ pub(crate) struct Stream {
     pub(crate) id: u32,
     /// The peer has not ended its side.
     pub(crate) receiving: bool,
+    /// The peer's head has come.
+    pub(crate) head_received: bool,
     /// Our head is sent.
-    pub(crate) answered: bool,
-    /// Data handed out is returned to the peer by [`crate::Server::release`] only.
+    pub(crate) head_sent: bool,
+    /// Data handed out is returned to the peer by [`crate::Connection::release`] only.
     pub(crate) held: bool,
     /// Bytes handed out and not yet returned.
     pub(crate) held_bytes: u32,
     /// What of `content-length` is still to come.
     pub(crate) length_left: Option<u64>,
+    /// The place in the output where the stream begins, if we opened it.
+    pub(crate) opened_at: u64,
     pub(crate) grant: Grant,
     pub(crate) window: Window,
     pub(crate) queue: SendQueue,
@@ -44,10 +48,12 @@ impl Stream {
         Self {
             id,
             receiving: true,
-            answered: false,
+            head_received: false,
+            head_sent: false,
             held: false,
             held_bytes: 0,
             length_left: None,
+            opened_at: 0,
             grant,
             window,
             queue: SendQueue::default(),
@@ -81,6 +87,8 @@ pub(crate) enum End {
     Data,
     /// Trailers. Kept as text, since a block must be encoded when it is sent.
     Trailers(Box<[OwnedField]>),
+    /// Nothing, all is sent.
+    Sent,
 }
 
 #[derive(Debug)]

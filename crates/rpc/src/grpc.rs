@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::error::transport;
 use api::service::{self, Rpc};
 use api::{Code, Status};
-use http2::{Field, Name, RequestHead};
+use http2::{Field, HeaderList, Name};
 
 /// A request's head as the calls need it.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl Refusal {
 }
 
 /// Checks a head in grpc-go's order: content type, timeout, verb, path, encoding.
-pub(crate) fn accept(head: &RequestHead) -> Result<Head, Refusal> {
+pub(crate) fn accept(head: &HeaderList) -> Result<Head, Refusal> {
     let content_type = head.get(Name::ContentType).unwrap_or_default();
     let Some(subtype) = content_subtype(content_type) else {
         return Err(Refusal::early(415, transport::invalid_content_type(content_type)));

@@ -13,6 +13,7 @@ pub(crate) struct Encoder {
     size_max: usize,
     /// The smallest size since the last block, if it changed: the next block starts by saying so (RFC 7541 4.2).
     update: Option<usize>,
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -28,7 +29,13 @@ impl Encoder {
             size: 0,
             size_max: TABLE_SIZE_DEFAULT as usize,
             update: None,
+            generation: 0,
         }
+    }
+
+    /// Equal generations mean that equal lists make equal blocks.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The peer's SETTINGS_HEADER_TABLE_SIZE. We never use more than the default.
@@ -37,6 +44,7 @@ impl Encoder {
         if size_max == self.size_max {
             return;
         }
+        self.generation += 1;
         self.size_max = size_max;
         self.update = Some(self.update.map_or(size_max, |smallest| smallest.min(size_max)));
         self.evict_to(size_max);
@@ -49,6 +57,7 @@ impl Encoder {
     /// Appends the start of a block: a change of the table's size, if any. Fields follow.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some(smallest) = self.update.take() {
+            self.generation += 1;
             if smallest < self.size_max {
                 encode_integer(out, 0x20, 5, smallest);
             }
@@ -107,11 +116,18 @@ impl Encoder {
     }
 
     fn find(&self, name: &[u8], value: &[u8]) -> Option<usize> {
-        let place = self.entries.iter().position(|e| *e.value == *value && *e.name == *name)?;
-        Some(table::STATIC.len() + 1 + place)
+        let is_same = |entry: &Entry| *entry.value == *value && *entry.name == *name;
+        if let Some(place) = self.entries.iter().position(is_same) {
+            return Some(table::STATIC.len() + 1 + place);
+        }
+        let is_same = |(text, known): &(&str, &str)| {
+            !value.is_empty() && known.as_bytes() == value && text.as_bytes() == name
+        };
+        Some(table::STATIC.iter().position(is_same)? + 1)
     }
 
     fn insert(&mut self, name: &[u8], value: &[u8]) {
+        self.generation += 1;
         let size = name.len() + value.len() + ENTRY_OVERHEAD;
         if size > self.size_max {
             self.evict_to(0);

@@ -143,7 +143,7 @@ struct Application {
 const TRAILER: Field<'static> = Field::indexed("grpc-status", b"0");
 
 impl Application {
-    fn open(&mut self, head: &http2::RequestHead, stream: StreamId) -> bool {
+    fn open(&mut self, head: &http2::HeaderList, stream: StreamId) -> bool {
         assert_eq!((head.method(), head.scheme()), (&b"POST"[..], &b"http"[..]));
         assert_eq!(head.authority(), b"pipe");
         assert_eq!(head.get(Name::Te), Some(&b"trailers"[..]));

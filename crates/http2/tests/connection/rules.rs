@@ -202,8 +202,8 @@ fn section_6_5_settings() {
 }
 
 #[test]
-fn section_6_6_a_client_may_not_push() {
-    check_fatal(&[call(1, 0), frame(PUSH_PROMISE, 4, 1, &[0; 4])], 1, "a client may not push");
+fn section_6_6_nobody_may_push() {
+    check_fatal(&[call(1, 0), frame(PUSH_PROMISE, 4, 1, &[0; 4])], 1, "nobody may push");
 }
 
 #[test]

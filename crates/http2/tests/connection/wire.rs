@@ -1,7 +1,7 @@
 //! Frames written by hand, and a connection whose events and frames are rendered as text.
 
 use bytes::Buf;
-use http2::{Config, Event, Server};
+use http2::{Client, Config, Error, Event, Output, Server};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -181,6 +181,81 @@ pub(crate) fn render_event(event: &Event<'_, '_>) -> String {
     }
 }
 
+/// Either half of a connection.
+pub(crate) trait Side {
+    fn next<'i>(
+        &mut self,
+        now_ms: u64,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Event<'_, 'i>>, Error>;
+    fn output(&mut self) -> &mut Output;
+}
+
+impl Side for Server {
+    fn next<'i>(
+        &mut self,
+        now_ms: u64,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Event<'_, 'i>>, Error> {
+        self.receive(now_ms, input)
+    }
+
+    fn output(&mut self) -> &mut Output {
+        self.output()
+    }
+}
+
+impl Side for Client {
+    fn next<'i>(
+        &mut self,
+        now_ms: u64,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Event<'_, 'i>>, Error> {
+        self.receive(now_ms, input)
+    }
+
+    fn output(&mut self) -> &mut Output {
+        self.output()
+    }
+}
+
+/// Feeds bytes; renders the events, and the error if it comes to one.
+pub(crate) fn feed(side: &mut impl Side, now_ms: u64, bytes: &[u8]) -> String {
+    let mut input = bytes;
+    let mut lines = Vec::new();
+    loop {
+        match side.next(now_ms, &mut input) {
+            Ok(Some(event)) => lines.push(render_event(&event)),
+            Ok(None) => break,
+            Err(error) => {
+                lines.push(format!("! {} {}", error.code.0, error.reason));
+                break;
+            }
+        }
+    }
+    assert!(input.is_empty(), "input is used up");
+    lines.join("\n")
+}
+
+/// Takes all output, as frames; a client's preface is left out.
+pub(crate) fn take(side: &mut impl Side) -> Vec<Frame> {
+    let mut bytes = Vec::new();
+    loop {
+        let output = side.output();
+        if !output.has_remaining() {
+            break;
+        }
+        let part = output.copy_to_bytes(output.remaining());
+        bytes.extend(part);
+    }
+    frames(bytes.strip_prefix(&preface()[..]).unwrap_or(&bytes))
+}
+
+/// Takes all output, as text.
+pub(crate) fn written(side: &mut impl Side) -> String {
+    take(side).iter().map(Frame::render).collect::<Vec<_>>().join("\n")
+}
+
 /// A connection past its handshake.
 pub(crate) struct Peer {
     pub(crate) server: Server,
@@ -198,39 +273,17 @@ impl Peer {
 
     /// Feeds bytes; renders the events, and the error if it comes to one.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> String {
-        let mut input = bytes;
-        let mut lines = Vec::new();
-        loop {
-            match self.server.receive(self.now_ms, &mut input) {
-                Ok(Some(event)) => lines.push(render_event(&event)),
-                Ok(None) => break,
-                Err(error) => {
-                    lines.push(format!("! {} {}", error.code.0, error.reason));
-                    break;
-                }
-            }
-        }
-        assert!(input.is_empty(), "input is used up");
-        lines.join("\n")
+        feed(&mut self.server, self.now_ms, bytes)
     }
 
     /// Takes all output, as frames.
     pub(crate) fn take(&mut self) -> Vec<Frame> {
-        let mut bytes = Vec::new();
-        loop {
-            let output = self.server.output();
-            if !output.has_remaining() {
-                break;
-            }
-            let part = output.copy_to_bytes(output.remaining());
-            bytes.extend(part);
-        }
-        frames(&bytes)
+        take(&mut self.server)
     }
 
     /// Takes all output, as text.
     pub(crate) fn written(&mut self) -> String {
-        self.take().iter().map(Frame::render).collect::<Vec<_>>().join("\n")
+        written(&mut self.server)
     }
 
     /// Feeds bytes and takes the output: events first, then frames.

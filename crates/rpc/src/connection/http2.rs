@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::service::Rpc;
 use api::{Code, Error, Status};
-use http2::{ErrorCode, Event, Field, Name, Output, RequestHead, Server, StreamId};
+use http2::{ErrorCode, Event, Field, HeaderList, Name, Output, Server, StreamId};
 use mvcc::watch::Response;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -621,7 +621,7 @@ impl Calls for Http2 {
 }
 
 /// The words of Go's HTTP/2 library.
-fn log_fields(head: &RequestHead) {
+fn log_fields(head: &HeaderList) {
     if !tracing::enabled!(target: FIELDS_TARGET, tracing::Level::TRACE) {
         return;
     }

@@ -1,11 +1,11 @@
-//! The head of a request: a header list decoded into one buffer and checked against RFC 9113 8.
+//! A header list, decoded into one buffer and checked against RFC 9113 8.
 
 use crate::{Name, hpack::ENTRY_OVERHEAD, hpack::FieldRef};
 
-/// The header list of a request, decoded and checked. A connection has one, overwritten by the next request, so
-/// that decoding allocates nothing.
+/// The head of a request or an answer, or trailers, decoded and checked. A connection has one of each, overwritten by
+/// the next, so that decoding allocates nothing.
 #[derive(Clone, Debug, Default)]
-pub struct RequestHead {
+pub struct HeaderList {
     /// Values, and the names that are not known, one after another.
     bytes: Vec<u8>,
     fields: Vec<FieldSpan>,
@@ -13,6 +13,7 @@ pub struct RequestHead {
     scheme: Option<Span>,
     authority: Option<Span>,
     path: Option<Span>,
+    status: Option<u16>,
     content_length: Option<u64>,
 }
 
@@ -30,7 +31,7 @@ struct FieldSpan {
     value: Span,
 }
 
-impl RequestHead {
+impl HeaderList {
     /// `:method`; never empty in [`crate::Event::Headers`].
     pub fn method(&self) -> &[u8] {
         self.span(self.method)
@@ -52,6 +53,11 @@ impl RequestHead {
             Some(_) => self.span(self.authority),
             None => self.get(Name::Host).unwrap_or_default(),
         }
+    }
+
+    /// `:status`, three digits; 0 if this is not an answer's head.
+    pub fn status(&self) -> u16 {
+        self.status.unwrap_or(0)
     }
 
     /// `content-length`; the body is checked against it.
@@ -98,6 +104,7 @@ impl RequestHead {
         self.scheme = None;
         self.authority = None;
         self.path = None;
+        self.status = None;
         self.content_length = None;
     }
 
@@ -112,6 +119,7 @@ impl RequestHead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListKind {
     Request,
+    Answer,
     Trailers,
 }
 
@@ -123,8 +131,8 @@ pub(crate) enum Unusable {
 }
 
 /// Takes a block's fields one by one into a head, checking each.
-pub(crate) struct HeadBuilder<'a> {
-    head: &'a mut RequestHead,
+pub(crate) struct ListBuilder<'a> {
+    head: &'a mut HeaderList,
     kind: ListKind,
     /// Bytes of the list limit that are left.
     room: usize,
@@ -132,8 +140,8 @@ pub(crate) struct HeadBuilder<'a> {
     unusable: Option<Unusable>,
 }
 
-impl<'a> HeadBuilder<'a> {
-    pub(crate) fn new(head: &'a mut RequestHead, kind: ListKind, list_max: usize) -> Self {
+impl<'a> ListBuilder<'a> {
+    pub(crate) fn new(head: &'a mut HeaderList, kind: ListKind, list_max: usize) -> Self {
         head.clear();
         Self { head, kind, room: list_max, saw_regular: false, unusable: None }
     }
@@ -157,8 +165,13 @@ impl<'a> HeadBuilder<'a> {
 
     /// The verdict, once all fields are in.
     pub(crate) fn finish(mut self) -> Result<(), Unusable> {
-        if self.unusable.is_none() && self.kind == ListKind::Request {
-            self.unusable = (!self.is_request_complete()).then_some(Unusable::Malformed);
+        let is_complete = match self.kind {
+            ListKind::Request => self.is_request_complete(),
+            ListKind::Answer => self.head.status.is_some(),
+            ListKind::Trailers => true,
+        };
+        if !is_complete {
+            self.unusable = self.unusable.or(Some(Unusable::Malformed));
         }
         self.unusable.map_or(Ok(()), Err)
     }
@@ -195,10 +208,15 @@ impl<'a> HeadBuilder<'a> {
         Some(())
     }
 
-    /// Pseudo-headers come first, each at most once, and only those of a request (RFC 9113 8.3).
+    /// Pseudo-headers come first, each at most once, and only those of this kind of list (RFC 9113 8.3).
     fn accept_pseudo(&mut self, field: FieldRef<'_>) -> Option<()> {
         if self.saw_regular || self.kind == ListKind::Trailers {
             return None;
+        }
+        if self.kind == ListKind::Answer {
+            let is_first = field.name == Name::Status && self.head.status.is_none();
+            self.head.status = Some(parse_status(field.value).filter(|_| is_first)?);
+            return Some(());
         }
         let value = self.head.push(field.value);
         let slot = match field.name {
@@ -221,6 +239,13 @@ impl<'a> HeadBuilder<'a> {
     }
 }
 
+/// Three digits, the first of them not 0. 101 has no place in HTTP/2.
+fn parse_status(text: &[u8]) -> Option<u16> {
+    let digits = <[u8; 3]>::try_from(text).ok()?;
+    let status = parse_decimal(&digits).and_then(|status| u16::try_from(status).ok())?;
+    (status >= 100 && status != 101).then_some(status)
+}
+
 fn parse_decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -234,9 +259,9 @@ mod tests {
     use super::*;
     use crate::field;
 
-    fn check(kind: ListKind, fields: &[(&str, &str)]) -> Result<RequestHead, Unusable> {
-        let mut head = RequestHead::default();
-        let mut builder = HeadBuilder::new(&mut head, kind, 1000);
+    fn check(kind: ListKind, fields: &[(&str, &str)]) -> Result<HeaderList, Unusable> {
+        let mut head = HeaderList::default();
+        let mut builder = ListBuilder::new(&mut head, kind, 1000);
         for (name, value) in fields {
             builder.add(FieldRef {
                 name: Name::of(name.as_bytes()),

@@ -2,40 +2,25 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Pending, SENT_DATA_RETURNS, Server};
+use super::{Connection, Half, Pending};
 use crate::{
-    ErrorCode, Field, Output, StreamId,
+    Client, Field, Output, Server, StreamId,
     frame::{self, HEADER_LEN, flag, kind},
     hpack::Encoder,
-    streams::{End, Ended, OwnedField, Slot},
+    streams::{End, OwnedField, Slot},
 };
 
 /// Largest DATA frame we send, whatever the peer allows: the grain of fairness between streams.
 const DATA_FRAME_MAX: usize = 16_384;
+/// What a DATA frame of ours gives back to the allowance for frames that move nothing: a peer may answer it with
+/// two WINDOW_UPDATEs and a PING that measures the round trip.
+const SENT_DATA_RETURNS: u32 = 4;
 
-impl Server {
-    /// Queues the answer's head: `:status` (three digits) and `fields`. With `end`, there is no body and no
-    /// trailer (a gRPC "trailers-only" answer). A second head on a stream is the caller's error and panics.
-    pub fn send_headers(&mut self, stream: StreamId, status: u16, fields: &[Field<'_>], end: bool) {
-        let Some(slot) = self.find_answerable(stream) else { return };
-        let stream = self.streams.at(slot);
-        assert!(!stream.answered, "an answer has one head");
-        stream.answered = true;
-        let id = stream.id;
-        let frame_max = self.peer.max_frame_size;
-        put_block(self.output.small(), id, end, frame_max, |out| {
-            self.encoder.begin(out);
-            self.encoder.encode_status(out, status);
-            encode_all(&mut self.encoder, out, fields.iter().copied());
-        });
-        if end {
-            self.finish_answer(slot);
-        }
-    }
-
+#[expect(private_bounds, reason = "sealed: the two halves are in this crate")]
+impl<H: Half> Connection<H> {
     /// Queues a piece of the body, copying it. For small pieces.
     pub fn send_data(&mut self, stream: StreamId, data: &[u8], end: bool) {
-        let Some(slot) = self.find_answerable(stream) else { return };
+        let Some(slot) = self.find_open(stream) else { return };
         if self.try_send_now(slot, data, end) {
             return;
         }
@@ -50,7 +35,7 @@ impl Server {
         pieces: impl IntoIterator<Item = Bytes>,
         end: bool,
     ) {
-        let Some(slot) = self.find_answerable(stream) else { return };
+        let Some(slot) = self.find_open(stream) else { return };
         for piece in pieces {
             self.streams.push(slot, piece);
         }
@@ -63,12 +48,12 @@ impl Server {
         self.after_push(slot, end);
     }
 
-    /// Queues the trailers behind the body; the answer is complete. If the request is not, the stream is reset
+    /// Queues the trailers behind the body, which is complete. If a server's request is not, the stream is reset
     /// with NO_ERROR after them, as grpc-go does.
     pub fn send_trailers(&mut self, stream: StreamId, fields: &[Field<'_>]) {
-        let Some(slot) = self.find_answerable(stream) else { return };
+        let Some(slot) = self.find_open(stream) else { return };
         let stream = self.streams.at(slot);
-        assert!(stream.answered, "the head comes before trailers");
+        assert!(stream.head_sent, "the head comes before trailers");
         if stream.queue.is_empty() {
             self.put_trailers(slot, fields.iter().copied());
         } else {
@@ -76,9 +61,9 @@ impl Server {
         }
     }
 
-    fn find_answerable(&mut self, stream: StreamId) -> Option<Slot> {
+    pub(crate) fn find_open(&mut self, stream: StreamId) -> Option<Slot> {
         let slot = self.streams.find(stream.0)?;
-        self.streams.at(slot).can_answer().then_some(slot)
+        self.streams.at(slot).is_open().then_some(slot)
     }
 
     /// Frames `data` straight into the output if nothing is in its way. The common case: a small answer.
@@ -87,7 +72,7 @@ impl Server {
         let clear =
             self.streams.is_none_ready() && self.output.remaining() < self.config.output_mark;
         let stream = self.streams.at(slot);
-        assert!(stream.answered, "the head comes before the body");
+        assert!(stream.head_sent, "the head comes before the body");
         if !stream.queue.is_empty() {
             return false;
         }
@@ -107,7 +92,7 @@ impl Server {
         out.extend_from_slice(data);
         self.idle_frames.give_back(SENT_DATA_RETURNS);
         if end {
-            self.finish_answer(slot);
+            self.finish_sending(slot);
         }
         true
     }
@@ -115,7 +100,7 @@ impl Server {
     /// After a body's piece was queued: notes its end, sends what can go now, and marks a long queue.
     fn after_push(&mut self, slot: Slot, end: bool) {
         let stream = self.streams.at(slot);
-        assert!(stream.answered, "the head comes before the body");
+        assert!(stream.head_sent, "the head comes before the body");
         if end {
             stream.queue.end = End::Data;
         }
@@ -163,8 +148,8 @@ impl Server {
             return;
         }
         match std::mem::take(&mut stream.queue.end) {
-            End::Open => {}
-            End::Data => self.finish_answer(slot),
+            End::Open | End::Sent => {}
+            End::Data => self.finish_sending(slot),
             End::Trailers(fields) => self.put_trailers(slot, fields.iter().map(OwnedField::borrow)),
         }
     }
@@ -176,20 +161,13 @@ impl Server {
             self.encoder.begin(out);
             encode_all(&mut self.encoder, out, fields);
         });
-        self.finish_answer(slot);
+        self.finish_sending(slot);
     }
 
-    /// END_STREAM is sent: the stream is done, whether or not the request came to its end.
-    fn finish_answer(&mut self, slot: Slot) {
-        let stream = self.streams.at(slot);
-        let (id, receiving) = (stream.id, stream.receiving);
-        self.resets.give_back(1);
-        if receiving {
-            frame::put_reset(self.output.small(), id, ErrorCode::NO_ERROR);
-            self.close_stream(id, Ended::ByUs);
-        } else {
-            self.close_stream(id, Ended::ByPeer);
-        }
+    /// END_STREAM is in the output.
+    pub(crate) fn finish_sending(&mut self, slot: Slot) {
+        self.streams.at(slot).queue.end = End::Sent;
+        H::after_sent_end(self, slot);
     }
 
     fn data_frame_max(&self) -> usize {
@@ -201,7 +179,7 @@ fn end_flag(end: bool) -> u8 {
     if end { flag::END_STREAM } else { 0 }
 }
 
-fn encode_all<'a>(
+pub(crate) fn encode_all<'a>(
     encoder: &mut Encoder,
     out: &mut Vec<u8>,
     fields: impl Iterator<Item = Field<'a>>,
@@ -212,7 +190,7 @@ fn encode_all<'a>(
 }
 
 /// Appends HEADERS with the block that `encode` appends, and CONTINUATION frames if it is longer than `frame_max`.
-fn put_block(
+pub(crate) fn put_block(
     out: &mut Vec<u8>,
     id: u32,
     end: bool,
@@ -241,8 +219,8 @@ fn put_block(
 }
 
 impl crate::streams::Stream {
-    /// The answer's end is not sent or queued yet.
-    pub(super) fn can_answer(&self) -> bool {
+    /// The end of what is sent is not sent or queued yet.
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.queue.end, End::Open)
     }
 }
@@ -251,5 +229,6 @@ impl crate::streams::Stream {
 const _: fn() = || {
     fn is_send<T: Send>() {}
     is_send::<Server>();
+    is_send::<Client>();
     is_send::<Output>();
 };

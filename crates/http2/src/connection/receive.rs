@@ -1,24 +1,27 @@
 //! Taking input: frames are handled where they lie in the caller's buffer; only what a read cut in two is kept.
 //! DATA is handed out as it comes and never kept at all.
 
-use super::{DRAIN_PING, Pending, RECEIVED_RETURNS, Server, Shutdown};
+use super::{Connection, Half, Pending};
 use crate::{
-    Config, Error, ErrorCode, Event, RequestHead, StreamId,
+    Config, Error, ErrorCode, Event, HeaderList, StreamId,
     flow::WINDOW_MAX,
     frame::{
         self, FRAME_SIZE_DEFAULT, FRAME_SIZE_MAX, FrameHeader, HEADER_LEN, flag, kind, setting,
     },
-    head::{HeadBuilder, ListKind, Unusable},
+    header_list::{ListBuilder, ListKind, Unusable},
     hpack::{Decoder, TABLE_SIZE_DEFAULT},
-    streams::{Ended, Stream},
+    streams::Ended,
 };
+
+/// What HEADERS and DATA of the peer give back to the allowance for frames that move nothing.
+pub(crate) const RECEIVED_RETURNS: u32 = 2;
 
 /// Blocks longer than this are not remembered: they are not those of a client that repeats itself.
 const REPEATED_BLOCK_MAX: usize = 1024;
 
 /// The input side of a connection.
 #[derive(Debug)]
-pub(super) struct Inbound {
+pub(crate) struct Inbound {
     /// Bytes of the preface that are still to come.
     preface_left: usize,
     settings_seen: bool,
@@ -30,8 +33,8 @@ pub(super) struct Inbound {
     continuation: Option<Continuation>,
     block: Vec<u8>,
     decoder: Decoder,
-    head: RequestHead,
-    trailers: RequestHead,
+    pub(crate) head: HeaderList,
+    trailers: HeaderList,
     /// The block that `head` was decoded from, and the table's generation then. The same block again, with the same
     /// table, is the same head: clients repeat themselves.
     head_block: Vec<u8>,
@@ -59,7 +62,7 @@ struct Continuation {
 }
 
 /// An [`Event`] that does not borrow the head yet.
-enum Notice<'i> {
+pub(crate) enum Notice<'i> {
     Headers { stream: u32, end: bool },
     Data { stream: u32, data: &'i [u8], end: bool },
     Trailers { stream: u32 },
@@ -76,25 +79,30 @@ enum Step<'i> {
     InputUsedUp,
 }
 
-const fn protocol_error(reason: &'static str) -> Error {
+pub(crate) const fn protocol_error(reason: &'static str) -> Error {
     Error::new(ErrorCode::PROTOCOL_ERROR, reason)
 }
 
 impl Inbound {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, preface_left: usize) -> Self {
         Self {
-            preface_left: frame::PREFACE.len(),
+            preface_left,
             settings_seen: false,
             partial: Vec::new(),
             data: None,
             continuation: None,
             block: Vec::new(),
             decoder: Decoder::new(config.header_table_size.max(TABLE_SIZE_DEFAULT)),
-            head: RequestHead::default(),
-            trailers: RequestHead::default(),
+            head: HeaderList::default(),
+            trailers: HeaderList::default(),
             head_block: Vec::new(),
             head_generation: None,
         }
+    }
+
+    /// The peer's first SETTINGS have come.
+    pub(crate) fn has_settings(&self) -> bool {
+        self.settings_seen
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -107,24 +115,24 @@ impl Inbound {
     }
 
     /// Decodes a block into the head or the trailers; every block must pass here, to keep the table.
-    fn decode(
+    pub(crate) fn decode(
         &mut self,
         kind: ListKind,
         block: &[u8],
         list_max: usize,
     ) -> Result<Result<(), Unusable>, Error> {
         let generation = self.decoder.generation();
-        let is_request = kind == ListKind::Request;
-        if is_request && self.head_generation == Some(generation) && self.head_block == block {
+        let is_head = kind != ListKind::Trailers;
+        if is_head && self.head_generation == Some(generation) && self.head_block == block {
             return Ok(Ok(()));
         }
-        let head = if is_request { &mut self.head } else { &mut self.trailers };
-        let mut builder = HeadBuilder::new(head, kind, list_max);
+        let head = if is_head { &mut self.head } else { &mut self.trailers };
+        let mut builder = ListBuilder::new(head, kind, list_max);
         self.decoder
             .decode(block, |field| builder.add(field))
             .map_err(|error| Error::new(ErrorCode::COMPRESSION_ERROR, error.0))?;
         let verdict = builder.finish();
-        if is_request {
+        if is_head {
             self.head_generation = None;
             if verdict.is_ok() && block.len() <= REPEATED_BLOCK_MAX {
                 self.head_block.clear();
@@ -137,14 +145,15 @@ impl Inbound {
     }
 }
 
-impl Server {
+#[expect(private_bounds, reason = "sealed: the two halves are in this crate")]
+impl<H: Half> Connection<H> {
     /// Takes bytes from the front of `input` (any fragments, the preface included) until they amount to an event.
     /// `Ok(None)`: `input` is used up. With an empty `input` it hands out events that arose elsewhere (`Writable`,
     /// `Drained`). `now_ms`, from any origin, refills the budgets against floods.
     ///
     /// # Errors
     /// A connection error: all streams are dropped without further events, GOAWAY is queued, and
-    /// [`Server::wants_close`] from now on; later input is dropped unread.
+    /// [`Connection::wants_close`] from now on; later input is dropped unread.
     pub fn receive<'s, 'i>(
         &'s mut self,
         now_ms: u64,
@@ -193,7 +202,7 @@ impl Server {
             if !self.pending.is_empty() {
                 return Ok(None);
             }
-            if self.shutdown == Shutdown::Closed {
+            if self.is_closed {
                 *input = &[];
                 return Ok(None);
             }
@@ -245,7 +254,8 @@ impl Server {
 
     fn take_preface(&mut self, input: &mut &[u8]) -> Result<(), Error> {
         let left = self.inbound.preface_left;
-        let expected = frame::PREFACE.get(frame::PREFACE.len() - left..).unwrap_or_default();
+        let start = H::PEER_PREFACE.len().saturating_sub(left);
+        let expected = H::PEER_PREFACE.get(start..).unwrap_or_default();
         let count = left.min(input.len());
         let (got, rest) = input.split_at(count);
         if !expected.starts_with(got) {
@@ -322,7 +332,7 @@ impl Server {
             kind::PING => self.handle_ping(header, payload),
             kind::WINDOW_UPDATE => self.handle_window_update(header, payload).map(|()| None),
             kind::GOAWAY => self.handle_go_away(header, payload),
-            kind::PUSH_PROMISE => Err(protocol_error("a client may not push")),
+            kind::PUSH_PROMISE => Err(protocol_error("nobody may push")),
             kind::PRIORITY => {
                 frame::exactly::<5>(payload)?;
                 if header.stream == 0 {
@@ -345,7 +355,7 @@ impl Server {
         let fragment = frame::header_fragment(header, payload)?;
         let end = header.has(flag::END_STREAM);
         if header.has(flag::END_HEADERS) {
-            return self.handle_block(header.stream, end, fragment);
+            return H::take_block(self, header.stream, end, fragment);
         }
         self.inbound.block.clear();
         self.inbound.block.extend_from_slice(fragment);
@@ -372,71 +382,26 @@ impl Server {
             return Err(protocol_error("CONTINUATION missing or misplaced"));
         };
         let mut block = std::mem::take(&mut self.inbound.block);
-        let notice = self.handle_block(stream, end, &block);
+        let notice = H::take_block(self, stream, end, &block);
         block.clear();
         block.shrink_to(FRAME_SIZE_DEFAULT as usize);
         self.inbound.block = block;
         notice
     }
 
-    /// A whole header block: a request, or trailers.
-    fn handle_block<'i>(
-        &mut self,
-        id: u32,
-        end: bool,
-        block: &[u8],
-    ) -> Result<Option<Notice<'i>>, Error> {
-        let list_max = self.config.max_header_list as usize;
-        if id <= self.last_stream {
-            let verdict = self.inbound.decode(ListKind::Trailers, block, list_max)?;
-            return self.handle_trailers(id, end, verdict);
-        }
-        let verdict = self.inbound.decode(ListKind::Request, block, list_max)?;
-        self.last_stream = id;
-        if matches!(self.shutdown, Shutdown::Final { .. }) {
-            self.take_reset()?;
-            return Ok(None);
-        }
-        let length = self.inbound.head.content_length();
-        match verdict {
-            Err(Unusable::Malformed) => self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?,
-            // As grpc-go answers a list above its limit.
-            Err(Unusable::TooLarge) => self.fail_stream(id, ErrorCode::FRAME_SIZE_ERROR)?,
-            Ok(()) if end && length.is_some_and(|length| length > 0) => {
-                self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?;
-            }
-            Ok(()) if self.is_full() => self.fail_stream(id, ErrorCode::REFUSED_STREAM)?,
-            Ok(()) => {
-                let mut stream = self.new_stream(id);
-                stream.receiving = !end;
-                stream.length_left = length;
-                self.streams.insert(stream);
-                self.idle_frames.give_back(RECEIVED_RETURNS);
-                return Ok(Some(Notice::Headers { stream: id, end }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn is_full(&self) -> bool {
-        let open = self.streams.len();
-        open >= self.config.max_concurrent_streams as usize
-            || open.saturating_mul(size_of::<Stream>()) >= self.config.stream_memory_max
-    }
-
-    fn handle_trailers<'i>(
+    /// Trailers of a stream, whose list is decoded.
+    pub(crate) fn handle_trailers<'i>(
         &mut self,
         id: u32,
         end: bool,
         verdict: Result<(), Unusable>,
     ) -> Result<Option<Notice<'i>>, Error> {
         let Some(stream) = self.streams.get_mut(id) else {
-            return match self.streams.how_ended(id) {
+            return match H::how_ended(self, id) {
                 Ended::ByUs => self.take_idle_frames(1).map(|()| None),
                 Ended::ByPeer => {
                     Err(Error::new(ErrorCode::STREAM_CLOSED, "HEADERS on a closed stream"))
                 }
-                Ended::Unknown if self.is_ignored(id) => self.take_idle_frames(1).map(|()| None),
                 Ended::Unknown => Err(protocol_error("stream ids go up")),
             };
         };
@@ -451,12 +416,8 @@ impl Server {
             return self.fail_stream(id, code).map(|()| None);
         }
         stream.receiving = false;
+        H::after_received_end(self, id);
         Ok(Some(Notice::Trailers { stream: id }))
-    }
-
-    /// A stream that came after the final GOAWAY.
-    fn is_ignored(&self, id: u32) -> bool {
-        matches!(self.shutdown, Shutdown::Final { last } if id > last)
     }
 
     /// The header of a DATA frame: windows are charged for all of it at once.
@@ -475,6 +436,7 @@ impl Server {
         })?;
         let fault = match self.streams.find(id).map(|slot| self.streams.at(slot)) {
             Some(stream) if !stream.receiving => Some(ErrorCode::STREAM_CLOSED),
+            Some(stream) if !stream.head_received => Some(ErrorCode::PROTOCOL_ERROR),
             Some(stream) => {
                 stream.grant.consume(header.length).err().map(|_| ErrorCode::FLOW_CONTROL_ERROR)
             }
@@ -499,10 +461,9 @@ impl Server {
 
     /// NO_ERROR: data that was on its way when we ended the stream.
     fn fault_of_late_data(&self, id: u32) -> ErrorCode {
-        if self.streams.how_ended(id) == Ended::ByUs || self.is_ignored(id) {
-            ErrorCode::NO_ERROR
-        } else {
-            ErrorCode::STREAM_CLOSED
+        match H::how_ended(self, id) {
+            Ended::ByUs => ErrorCode::NO_ERROR,
+            Ended::ByPeer | Ended::Unknown => ErrorCode::STREAM_CLOSED,
         }
     }
 
@@ -588,6 +549,9 @@ impl Server {
             self.release_stream(id, length);
             self.release_connection(length);
         }
+        if end {
+            H::after_received_end(self, id);
+        }
         Ok(Some(Notice::Data { stream: id, data, end }))
     }
 
@@ -624,11 +588,8 @@ impl Server {
             self.count_control();
             return Ok(Some(Notice::Ping { opaque }));
         }
-        if opaque == DRAIN_PING && self.shutdown == Shutdown::Announced {
-            self.drain_now();
-            return Ok(None);
-        }
-        Ok(Some(Notice::PingAck { opaque }))
+        let is_own = H::take_ping_ack(self, opaque);
+        Ok((!is_own).then_some(Notice::PingAck { opaque }))
     }
 
     fn handle_go_away<'i>(
@@ -643,7 +604,8 @@ impl Server {
             return Err(protocol_error("GOAWAY on a stream"));
         }
         self.take_idle_frames(1)?;
-        let [_, _, _, _, code @ ..] = *fixed;
+        let [l0, l1, l2, l3, code @ ..] = *fixed;
+        H::take_go_away(self, u32::from_be_bytes([l0 & 0x7f, l1, l2, l3]));
         Ok(Some(Notice::GoAway { code: ErrorCode(u32::from_be_bytes(code)) }))
     }
 
@@ -692,9 +654,6 @@ impl Server {
         for (key, value) in frame::settings(payload) {
             match key {
                 setting::HEADER_TABLE_SIZE => self.encoder.set_size_limit(value),
-                setting::ENABLE_PUSH if value > 1 => {
-                    return Err(protocol_error("ENABLE_PUSH is neither 0 nor 1"));
-                }
                 setting::INITIAL_WINDOW_SIZE if value > WINDOW_MAX => {
                     return Err(Error::new(
                         ErrorCode::FLOW_CONTROL_ERROR,
@@ -708,7 +667,7 @@ impl Server {
                     }
                     self.peer.max_frame_size = value as usize;
                 }
-                _ => {}
+                _ => self.half.take_setting(key, value)?,
             }
         }
         self.set_peer_window(initial_window)?;
