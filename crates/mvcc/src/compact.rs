@@ -116,24 +116,28 @@ impl Compactor {
         let Some(job) = self.jobs.front().copied() else {
             return Ok(CompactionProgress::Idle);
         };
-        let next = match &mut self.phase {
-            Phase::Wait(grace) => grace.poll(&reader.shared).then(Phase::index),
-            Phase::Index { cursor, removed, kept } => {
-                prune(reader, &job, cursor, removed, kept);
-                cursor.is_done().then(|| Phase::rows(&job, std::mem::take(removed), *kept))
-            }
-            Phase::Rows(walk) => {
-                if walk.step(reader, backend, batch_limit.max(1))? {
-                    let (hash, rows) = (walk.hasher.finish(), walk.rows_removed);
-                    return Ok(self.finish(reader, backend, job, hash, rows));
+        // Where nobody has to wait and there is little to do, it is done in one step: another compaction may be asked for a
+        // moment later, and then the hash of this one does not count.
+        loop {
+            let next = match &mut self.phase {
+                Phase::Wait(grace) => grace.poll(&reader.shared).then(Phase::index),
+                Phase::Index { cursor, removed, kept } => {
+                    prune(reader, &job, cursor, removed, kept);
+                    cursor.is_done().then(|| Phase::rows(&job, std::mem::take(removed), *kept))
                 }
-                None
+                Phase::Rows(walk) => {
+                    if walk.step(reader, backend, batch_limit.max(1))? {
+                        let (hash, rows) = (walk.hasher.finish(), walk.rows_removed);
+                        return Ok(self.finish(reader, backend, job, hash, rows));
+                    }
+                    None
+                }
+            };
+            match next {
+                Some(next) => self.phase = next,
+                None => return Ok(CompactionProgress::Working),
             }
-        };
-        if let Some(next) = next {
-            self.phase = next;
         }
-        Ok(CompactionProgress::Working)
     }
 
     fn finish(

@@ -68,6 +68,7 @@ impl<C: Clock> ApplyThread<C> {
         let mut unsent = Unsent::default();
         let mut events = Vec::new();
         let mut next_tick = self.clock.now_mono();
+        let mut last_tick = next_tick;
         let mut is_stopping = false;
         while !is_stopping {
             let mut wait = next_tick.saturating_sub(self.clock.now_mono());
@@ -87,8 +88,13 @@ impl<C: Clock> ApplyThread<C> {
                 taken += 1;
             }
             let now = self.clock.now_mono();
+            let is_compacting = self.applier.is_busy();
+            if is_compacting {
+                // One that has just begun need not wait for the end of an idle pause.
+                next_tick = next_tick.min(last_tick + self.busy_tick);
+            }
             if now >= next_tick {
-                let is_compacting = self.applier.is_busy();
+                last_tick = now;
                 self.applier.tick(now, &mut out);
                 self.publisher.ticked(is_compacting, now, self.clock.now_mono() - now);
                 next_tick = now + if self.applier.is_busy() { self.busy_tick } else { TICK_IDLE };
