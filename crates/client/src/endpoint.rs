@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 pub(crate) enum Target {
     /// `host:port`, which is the authority, too.
     Tcp(String),
-    /// The path of a socket; the authority is `localhost`.
+    /// The path of a socket; the authority is the file's name, or `localhost` where that cannot be one.
     Unix(String),
 }
 
@@ -49,7 +49,11 @@ impl Target {
     pub(crate) fn authority(&self) -> &str {
         match self {
             Self::Tcp(address) => address,
-            Self::Unix(_) => "localhost",
+            Self::Unix(path) => {
+                let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+                let is_authority = format!("http://{name}").parse::<tonic::transport::Uri>();
+                if is_authority.is_ok() { name } else { "localhost" }
+            }
         }
     }
 }
@@ -73,9 +77,11 @@ mod tests {
             ("10.0.0.1:2379", "Tcp(\"10.0.0.1:2379\") as 10.0.0.1:2379"),
             ("http://[::1]:2379/", "Tcp(\"[::1]:2379\") as [::1]:2379"),
             ("http://etcd:2379/some/path", "Tcp(\"etcd:2379\") as etcd:2379"),
-            ("unix:///run/etcd.sock", "Unix(\"/run/etcd.sock\") as localhost"),
-            ("unix://etcd.sock:1", "Unix(\"etcd.sock:1\") as localhost"),
-            ("unix:etcd.sock", "Unix(\"etcd.sock\") as localhost"),
+            ("unix:///run/etcd.sock", "Unix(\"/run/etcd.sock\") as etcd.sock"),
+            ("unix://etcd.sock:1", "Unix(\"etcd.sock:1\") as etcd.sock:1"),
+            ("unix:etcd.sock", "Unix(\"etcd.sock\") as etcd.sock"),
+            ("unix:a/b c", "Unix(\"a/b c\") as localhost"),
+            ("unix:/", "Unix(\"/\") as localhost"),
             ("unix:", "endpoint unix:: no path to a socket"),
             ("http://etcd", "endpoint http://etcd: not of the form host:port"),
             ("http://:2379", "endpoint http://:2379: not of the form host:port"),
