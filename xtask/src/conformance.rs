@@ -192,7 +192,7 @@ pub(crate) fn our_binary(given: Option<PathBuf>) -> Result<PathBuf, String> {
 }
 
 /// Another program of ours: the one beside a given server, or the release build.
-fn our_tool(name: &str, server: &Path, given: bool) -> Result<PathBuf, String> {
+pub(crate) fn our_tool(name: &str, server: &Path, given: bool) -> Result<PathBuf, String> {
     if given { Ok(server.with_file_name(name)) } else { build(name) }
 }
 

@@ -1,7 +1,8 @@
 //! `cargo xtask suite`: etcd's own tests (`go.etcd.io/etcd/tests/v3`, built with the tag `e2e`) against our server.
 //!
-//! The tests start clusters of one and of three members and drive them with the official etcdctl. Where they ask for "the last
-//! release", members of etcd 3.6 stand beside ours. What cannot pass yet is in `conformance/suite/<package>.txt`, with a
+//! The tests start clusters of one and of three members and drive them with etcdctl: each with the official one, and those that
+//! do not take long with ours as well. Where they ask for "the last release", members of etcd 3.6 stand beside ours. What cannot
+//! pass yet is in `conformance/suite/<package>.txt`, with a
 //! reason for each; what is in that list and passes is a failure, so that the list shrinks.
 //!
 //! The ports of the tests are fixed. So each worker has a network of its own, where the machine permits it; elsewhere there
@@ -22,19 +23,18 @@ use std::time::{Duration, Instant};
 
 use crate::conformance::process;
 use crate::conformance::tools::{self, Tools};
-use crate::conformance::{Outcome, our_binary};
+use crate::conformance::{Outcome, our_binary, our_tool};
 
 use known::Known;
 use report::{Report, Verdict};
 
-const USAGE: &str =
-    "usage: cargo xtask suite [--ours PATH] [--workers N] [--list FILE] [common|e2e] [TEST ...]";
+const USAGE: &str = "usage: cargo xtask suite [--ours PATH] [--etcdctl official|ours|PATH] [--workers N] [--list FILE] [common|e2e] [TEST ...]";
 /// Most of a test is waiting for processes and for etcd's intervals.
 const WORKERS: usize = 4;
 /// For one process, and so for all subtests of a test.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Those that take longest, so that they begin first; in halves where one alone would outlast all others. Parts of a name
-/// are patterns of Go's.
+/// are patterns of Go's. In a run with both etcdctls these have the official one alone.
 const LONG: [&str; 8] = [
     "TestMemberAdd/NotLearner",
     "TestMemberAdd/Learner",
@@ -46,8 +46,35 @@ const LONG: [&str; 8] = [
     "TestVerifyHashKVAfterCompactOnLastTombstone",
 ];
 
+/// Which etcdctl the tests find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tool {
+    Official,
+    Ours,
+}
+
+impl Tool {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Official => "official",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+/// A test with one of the etcdctls.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Job {
+    tool: Tool,
+    test: String,
+}
+
 struct Options {
     ours: Option<PathBuf>,
+    /// Both without the flag.
+    tools: Vec<Tool>,
+    /// Ours, if it is not the release build.
+    etcdctl: Option<PathBuf>,
     workers: usize,
     list: Option<PathBuf>,
     package: String,
@@ -58,7 +85,6 @@ struct Options {
 struct Suite {
     binary: PathBuf,
     alone: PathBuf,
-    bin: PathBuf,
     work: PathBuf,
     package: String,
     known: Known,
@@ -74,17 +100,17 @@ pub(crate) fn run(args: &[String]) -> Result<Outcome, String> {
     let mut outcome = Outcome::default();
     let begun = Instant::now();
     let tools = tools::prepare(&mut outcome.skipped)?;
-    let ours = our_binary(options.ours)?;
+    let ours = our_binary(options.ours.clone())?;
     let list = tools.source.join("suite").join(format!("{}.txt", options.package));
-    let known = Known::read(&options.list.unwrap_or(list))?;
-    let mut suite = prepare(&tools, &ours, &options.package, known)?;
+    let known = Known::read(options.list.as_ref().unwrap_or(&list))?;
+    let mut suite = prepare(&tools, &options, &ours, known)?;
     suite.with_network = suite.has_network();
     let workers = if suite.with_network { options.workers } else { 1 };
     if !suite.with_network {
         println!("suite: no network of one's own on this machine, so one test after the other");
     }
-    let names = suite.names(&options.only)?;
-    let mut reports = suite.run_all(names, workers);
+    let jobs = suite.jobs(&options)?;
+    let mut reports = suite.run_all(jobs, workers);
     suite.run_again(&mut reports);
     let is_whole = options.only.is_empty();
     suite.judge(&reports, is_whole, &mut outcome);
@@ -111,6 +137,8 @@ pub(crate) fn run(args: &[String]) -> Result<Outcome, String> {
 fn parse(args: &[String]) -> Result<Options, String> {
     let mut options = Options {
         ours: None,
+        tools: vec![Tool::Official, Tool::Ours],
+        etcdctl: None,
         workers: WORKERS,
         list: None,
         package: "common".to_owned(),
@@ -120,6 +148,14 @@ fn parse(args: &[String]) -> Result<Options, String> {
     while let Some(arg) = rest.next() {
         match arg.as_str() {
             "--ours" => options.ours = Some(rest.next().ok_or(USAGE)?.into()),
+            "--etcdctl" => match rest.next().ok_or(USAGE)?.as_str() {
+                "official" => options.tools = vec![Tool::Official],
+                "ours" => options.tools = vec![Tool::Ours],
+                path => {
+                    options.tools = vec![Tool::Ours];
+                    options.etcdctl = Some(path.into());
+                }
+            },
             "--list" => options.list = Some(rest.next().ok_or(USAGE)?.into()),
             "--workers" => {
                 let workers = rest.next().and_then(|text| text.parse().ok());
@@ -134,28 +170,41 @@ fn parse(args: &[String]) -> Result<Options, String> {
 }
 
 /// Builds the tests and lays out what they look for.
-fn prepare(tools: &Tools, ours: &Path, package: &str, known: Known) -> Result<Suite, String> {
+fn prepare(tools: &Tools, options: &Options, ours: &Path, known: Known) -> Result<Suite, String> {
+    let package = &options.package;
     let built = tools.suite(package)?;
     let work = tools.work.join("suite").join(package);
     let _ = fs::remove_dir_all(&work);
-    let bin = work.join("bin");
     let error = |e: std::io::Error| format!("{}: {e}", work.display());
-    fs::create_dir_all(&bin).map_err(error)?;
-    symlink(ours, bin.join("etcd")).map_err(error)?;
-    symlink(built.last_release, bin.join("etcd-last-release")).map_err(error)?;
-    for name in ["etcdctl", "etcdutl"] {
-        symlink(tools.bin(name), bin.join(name)).map_err(error)?;
+    for tool in &options.tools {
+        let etcdctl = match tool {
+            Tool::Official => tools.bin("etcdctl"),
+            Tool::Ours => our_etcdctl(options, ours)?,
+        };
+        let bin = work.join(tool.name());
+        fs::create_dir_all(&bin).map_err(error)?;
+        symlink(ours, bin.join("etcd")).map_err(error)?;
+        symlink(&built.last_release, bin.join("etcd-last-release")).map_err(error)?;
+        symlink(etcdctl, bin.join("etcdctl")).map_err(error)?;
+        symlink(tools.bin("etcdutl"), bin.join("etcdutl")).map_err(error)?;
     }
     symlink(built.module.join("fixtures"), work.join("fixtures")).map_err(error)?;
     Ok(Suite {
         binary: built.tests,
         alone: built.alone,
-        bin,
         work,
-        package: package.to_owned(),
+        package: package.clone(),
         known,
         with_network: false,
     })
+}
+
+/// The one that was named, the one beside a named server, or the release build.
+fn our_etcdctl(options: &Options, ours: &Path) -> Result<PathBuf, String> {
+    match &options.etcdctl {
+        Some(path) => path.canonicalize().map_err(|e| format!("--etcdctl {}: {e}", path.display())),
+        None => our_tool("etcdctl", ours, options.ours.is_some()),
+    }
 }
 
 impl Suite {
@@ -165,9 +214,12 @@ impl Suite {
     }
 
     /// What to run, what takes long first. A name may have a pattern of subtests behind a slash.
-    fn names(&self, only: &[String]) -> Result<Vec<String>, String> {
-        if !only.is_empty() {
-            return Ok(only.to_vec());
+    fn jobs(&self, options: &Options) -> Result<Vec<Job>, String> {
+        let job = |tool: &Tool, test: &str| Job { tool: *tool, test: test.to_owned() };
+        if !options.only.is_empty() {
+            let with_each =
+                |test: &String| options.tools.iter().map(|tool| job(tool, test)).collect();
+            return Ok(options.only.iter().flat_map::<Vec<Job>, _>(with_each).collect());
         }
         let folder = self.folder("list")?;
         let mut list = Command::new(&self.binary);
@@ -176,8 +228,12 @@ impl Suite {
         let long = LONG.map(|name| name.split('/').next().unwrap_or(name));
         let names: Vec<&str> = text.lines().filter(|line| line.starts_with("Test")).collect();
         let first = LONG.iter().zip(long).filter(|(_, name)| names.contains(name));
-        let rest = names.iter().filter(|name| !long.contains(*name));
-        Ok(first.map(|(name, _)| name).chain(rest).map(ToString::to_string).collect())
+        let mut jobs: Vec<Job> = first.map(|(name, _)| job(&options.tools[0], name)).collect();
+        for tool in &options.tools {
+            let rest = names.iter().filter(|name| !long.contains(*name));
+            jobs.extend(rest.map(|name| job(tool, name)));
+        }
+        Ok(jobs)
     }
 
     /// A working directory from which the fixtures are at `../fixtures`.
@@ -196,16 +252,16 @@ impl Suite {
         Ok(folder)
     }
 
-    fn run_all(&self, names: Vec<String>, workers: usize) -> BTreeMap<String, Report> {
-        let names = Mutex::new(names.into_iter());
+    fn run_all(&self, jobs: Vec<Job>, workers: usize) -> BTreeMap<Job, Report> {
+        let jobs = Mutex::new(jobs.into_iter());
         let reports = Mutex::new(BTreeMap::new());
         let worker = || {
             loop {
-                let next = names.lock().map_or(None, |mut names| names.next());
-                let Some(name) = next else { break };
-                let report = self.run_one(&name);
+                let next = jobs.lock().map_or(None, |mut jobs| jobs.next());
+                let Some(job) = next else { break };
+                let report = self.run_one(&job);
                 if let Ok(mut reports) = reports.lock() {
-                    reports.insert(name, report);
+                    reports.insert(job, report);
                 }
             }
         };
@@ -217,27 +273,30 @@ impl Suite {
         reports.into_inner().unwrap_or_default()
     }
 
-    fn run_one(&self, name: &str) -> Report {
+    fn run_one(&self, job: &Job) -> Report {
         let begun = Instant::now();
-        let result = self.try_one(name);
-        let report = result.unwrap_or_else(|why| Report::lost(name, &why));
+        let result = self.try_one(job);
+        let report = result.unwrap_or_else(|why| Report::lost(&job.test, &why));
         let unexpected = report.unexpected(&self.known).count();
         let verdict = if unexpected == 0 { "ok" } else { "FAIL" };
-        eprintln!("suite: {:5.1} s {verdict} {name}", begun.elapsed().as_secs_f64());
+        let seconds = begun.elapsed().as_secs_f64();
+        eprintln!("suite: {seconds:5.1} s {verdict} {}, etcdctl {}", job.test, job.tool.name());
         report
     }
 
-    fn try_one(&self, name: &str) -> Result<Report, String> {
+    fn try_one(&self, job: &Job) -> Result<Report, String> {
+        let name = job.test.as_str();
         let is_plain = |letter: char| letter.is_ascii_alphanumeric();
         let plain = name.chars().map(|letter| if is_plain(letter) { letter } else { '-' });
-        let folder = self.folder(&plain.collect::<String>())?;
+        let folder = self.folder(&format!("{}-{}", job.tool.name(), plain.collect::<String>()))?;
         let temporary = Self::temporary()?;
         let exact: Vec<String> = name.split('/').map(|part| format!("^{part}$")).collect();
         let mut command = Command::new(&self.alone);
         if self.with_network {
             command.arg("-network");
         }
-        command.arg(&self.binary).arg("-bin-dir").arg(&self.bin);
+        command.arg(&self.binary).arg("-bin-dir");
+        command.arg(self.work.join(job.tool.name()));
         command.args(["-test.v=test2json", "-test.run", &exact.join("/")]);
         command.arg(format!("-test.timeout={}s", LIMIT.as_secs()));
         if let Some(pattern) = self.known.not_run() {
@@ -256,27 +315,32 @@ impl Suite {
     }
 
     /// Most tests have deadlines of a few seconds. What failed beside others gets a second chance alone, and a line.
-    fn run_again(&self, reports: &mut BTreeMap<String, Report>) {
-        for (name, report) in reports {
+    fn run_again(&self, reports: &mut BTreeMap<Job, Report>) {
+        for (job, report) in reports {
             if report.unexpected(&self.known).next().is_some() {
-                println!("suite: {name} failed beside others; again, alone:\n{}", report.why());
-                *report = self.run_one(name);
+                println!(
+                    "suite: {} failed beside others; again, alone:\n{}",
+                    job.test,
+                    report.why()
+                );
+                *report = self.run_one(job);
             }
         }
     }
 
-    fn judge(&self, reports: &BTreeMap<String, Report>, is_whole: bool, outcome: &mut Outcome) {
-        for report in reports.values() {
+    fn judge(&self, reports: &BTreeMap<Job, Report>, is_whole: bool, outcome: &mut Outcome) {
+        for (job, report) in reports {
+            let name = |test: &str| format!("{test}, etcdctl {}", job.tool.name());
             let mut unexpected: BTreeMap<&str, String> = report.unexpected(&self.known).collect();
             for (leaf, verdict) in &report.leaves {
                 match unexpected.remove(leaf.as_str()) {
-                    Some(why) => outcome.case(leaf, Err(why)),
-                    None if *verdict == Verdict::Pass => outcome.case(leaf, Ok(())),
+                    Some(why) => outcome.case(&name(leaf), Err(why)),
+                    None if *verdict == Verdict::Pass => outcome.case(&name(leaf), Ok(())),
                     None => {}
                 }
             }
-            for (name, why) in unexpected {
-                outcome.case(name, Err(why));
+            for (test, why) in unexpected {
+                outcome.case(&name(test), Err(why));
             }
         }
         let leaves = || reports.values().flat_map(|report| report.leaves.keys());
@@ -288,7 +352,7 @@ impl Suite {
         }
     }
 
-    fn listed(&self, reports: &BTreeMap<String, Report>) -> usize {
+    fn listed(&self, reports: &BTreeMap<Job, Report>) -> usize {
         let leaves = reports.values().flat_map(|report| &report.leaves);
         leaves.filter(|(leaf, found)| **found == Verdict::Fail && self.known.has(leaf)).count()
     }
