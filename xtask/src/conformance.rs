@@ -3,9 +3,9 @@
 //! Every part compares with the real server or is judged by a program that also passes against the real server:
 //! `cli` runs one script of etcdctl and etcdutl commands twice, `ctl` does so with our etcdctl, `gateway` runs one of
 //! HTTP requests, `client` runs a Go program on etcd's client library,
-//! `rust` one on the crate `etcd-client`, `zoo` others in Python, JavaScript and Java, `files` passes data directories
-//! between the servers, `mixed` makes
-//! them members of one cluster, `bad` sends bad input.
+//! `rust` one on the crate `etcd-client`, `zoo` others in Python, JavaScript and Java, `patroni` keeps the leader of
+//! PostgreSQL servers in it, `files` passes data directories between the servers, `mixed` makes them members of one
+//! cluster, `bad` sends bad input.
 
 mod bad;
 mod cli;
@@ -15,6 +15,7 @@ mod files;
 mod gateway;
 mod mixed;
 mod normalise;
+mod patroni;
 pub(crate) mod process;
 mod raftexample;
 mod rust;
@@ -27,9 +28,20 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 10] =
-    ["cli", "ctl", "gateway", "client", "rust", "zoo", "files", "mixed", "bad", "raftexample"];
-const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|gateway|client|rust|zoo|files|mixed|bad|raftexample ...]";
+const PARTS: [&str; 11] = [
+    "cli",
+    "ctl",
+    "gateway",
+    "client",
+    "rust",
+    "zoo",
+    "patroni",
+    "files",
+    "mixed",
+    "bad",
+    "raftexample",
+];
+const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|gateway|client|rust|zoo|patroni|files|mixed|bad|raftexample ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -146,6 +158,7 @@ fn run_parts(
             "client" => client::run(tools, &ours, &work, outcome),
             "rust" => rust::run(tools, &ours, &work, outcome),
             "zoo" => zoo::run(tools, &ours, &work, outcome),
+            "patroni" => patroni::run(tools, &ours, &work, outcome),
             "files" => files::run(tools, &ours, &work, outcome),
             "mixed" => mixed::run(tools, &ours, &work, outcome),
             "bad" => bad::run(tools, &ours, &work, outcome),

@@ -419,10 +419,22 @@ impl Drop for Server {
 
 /// Body and head of an HTTP/1.1 answer from the loopback address.
 pub(crate) fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+    http(port, &format!("GET {path}"), "\r\n", Duration::from_secs(2))
+}
+
+/// The same with JSON to send, to somebody who may take a while.
+pub(crate) fn http_post(port: u16, path: &str, json: &str) -> std::io::Result<String> {
+    let length = json.len();
+    let rest = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}");
+    http(port, &format!("POST {path}"), &rest, Duration::from_secs(60))
+}
+
+/// Sends a request whose head ends in `rest`.
+fn http(port: u16, request: &str, rest: &str, limit: Duration) -> std::io::Result<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    stream.set_read_timeout(Some(limit))?;
+    write!(stream, "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{rest}")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -115,6 +115,17 @@ pub(super) fn run(
     Ok(())
 }
 
+/// Installs what `requirements.txt` in `source` lists into `cache`, and returns the folder of the modules.
+///
+/// # Errors
+/// What is missing on this machine.
+pub(super) fn python_modules(source: PathBuf, cache: PathBuf) -> Result<PathBuf, String> {
+    let modules = cache.join("lib");
+    let [python, ..] = &LANGUAGES;
+    prepare(python, &Place { source, cache, proto: PathBuf::new() })?;
+    Ok(modules)
+}
+
 /// Makes sure of the language and of its libraries.
 ///
 /// # Errors
