@@ -72,10 +72,15 @@ impl Channel {
     /// # Errors
     /// Why not, as text.
     pub(crate) async fn connect(target: &Target, options: Options) -> Result<Self, String> {
+        if let Target::Nowhere(address, why) = target {
+            let address =
+                if address.is_empty() { String::new() } else { format!("address {address}: ") };
+            return Err(format!("{address}{why}"));
+        }
         tokio::time::timeout(CONNECT_TIMEOUT, Self::open(target, options))
             .await
             .unwrap_or_else(|_| Err("timed out".to_owned()))
-            .map_err(|reason| format!("{}: {reason}", target.authority()))
+            .map_err(|reason| format!("{}: {reason}", target.shown()))
     }
 
     async fn open(target: &Target, options: Options) -> Result<Self, String> {
@@ -345,6 +350,7 @@ impl Socket {
                 Ok(Self::Tcp(stream))
             }
             Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Target::Nowhere(_, why) => Err(io::Error::new(io::ErrorKind::InvalidInput, *why)),
         }
     }
 }

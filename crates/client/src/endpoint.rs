@@ -9,6 +9,8 @@ pub(crate) enum Target {
     Tcp(String),
     /// The path of a socket; the authority is the file's name, or `localhost` where that cannot be one.
     Unix(String),
+    /// What no connection can be made to, and why; found out when it is tried, as in clientv3, since other endpoints may do.
+    Nowhere(String, &'static str),
 }
 
 impl Target {
@@ -34,21 +36,33 @@ impl Target {
                     "{scheme} is not supported: this client has no TLS yet"
                 )));
             }
-            _ => return Err(wrong(format!("unknown scheme {scheme}"))),
+            _ => return Ok(Self::Nowhere(endpoint.to_owned(), "too many colons in address")),
         }
         let address = rest.split('/').next().unwrap_or_default();
-        match address.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Ok(Self::Tcp(address.to_owned()))
+        Ok(match address.rsplit_once(':') {
+            _ if address.is_empty() => Self::Nowhere(String::new(), "missing address"),
+            None => Self::Nowhere(address.to_owned(), "missing port in address"),
+            Some((_, port)) if port.parse::<u16>().is_err() => {
+                Self::Nowhere(address.to_owned(), "unknown port")
             }
-            _ => Err(wrong("not of the form host:port".to_owned())),
+            // Without a host it is this one.
+            Some(("", port)) => Self::Tcp(format!("localhost:{port}")),
+            Some(_) => Self::Tcp(address.to_owned()),
+        })
+    }
+
+    /// The address, for errors.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Tcp(address) | Self::Nowhere(address, _) => address.clone(),
+            Self::Unix(path) => format!("unix {path}"),
         }
     }
 
     /// The `:authority` of requests.
     pub(crate) fn authority(&self) -> &str {
         match self {
-            Self::Tcp(address) => address,
+            Self::Tcp(address) | Self::Nowhere(address, _) => address,
             Self::Unix(path) => {
                 let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
                 let is_authority = format!("http://{name}").parse::<tonic::transport::Uri>();
@@ -83,10 +97,14 @@ mod tests {
             ("unix:a/b c", "Unix(\"a/b c\") as localhost"),
             ("unix:/", "Unix(\"/\") as localhost"),
             ("unix:", "endpoint unix:: no path to a socket"),
-            ("http://etcd", "endpoint http://etcd: not of the form host:port"),
-            ("http://:2379", "endpoint http://:2379: not of the form host:port"),
-            ("ftp://etcd:1", "endpoint ftp://etcd:1: unknown scheme ftp"),
-            ("", "endpoint : not of the form host:port"),
+            ("http://etcd", "Nowhere(\"etcd\", \"missing port in address\") as etcd"),
+            ("http://:2379", "Tcp(\"localhost:2379\") as localhost:2379"),
+            ("etcd:x", "Nowhere(\"etcd:x\", \"unknown port\") as etcd:x"),
+            (
+                "ftp://etcd:1",
+                "Nowhere(\"ftp://etcd:1\", \"too many colons in address\") as ftp://etcd:1",
+            ),
+            ("", "Nowhere(\"\", \"missing address\") as "),
             (
                 "https://etcd:1",
                 "endpoint https://etcd:1: https is not supported: this client has no TLS yet",

@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The server refused, with one of etcd's own errors.
-    #[error("{0}")]
+    #[error("{}", in_go(*.0))]
     Etcd(api::Error),
     /// The call ended with another status: of the transport, or of a server that isn't etcd.
     #[error("{0}")]
@@ -140,6 +140,24 @@ impl Error {
     }
 }
 
+/// The text that clientv3 gives an error. Some of the server's errors it does not know, and shows as gRPC's.
+fn in_go(error: api::Error) -> String {
+    use api::Error as E;
+    match error {
+        E::InvalidClientApiVersion
+        | E::NoPasswordUser
+        | E::NotPrimary
+        | E::PermissionNotGiven
+        | E::RangeStreamFilter
+        | E::RangeStreamSort
+        | E::TimeoutLeaderTransfer
+        | E::TimeoutWaitAppliedIndex
+        | E::UnknownMethod
+        | E::VerifyOnly => Status::fixed(error.code(), error.message()).to_string(),
+        error => error.to_string(),
+    }
+}
+
 impl From<api::Error> for Error {
     fn from(error: api::Error) -> Self {
         Self::Etcd(error)
@@ -177,5 +195,8 @@ mod tests {
     fn other_statuses_read_as_in_go() {
         let error = Error::from(Status::fixed(Code::Unavailable, "gone"));
         assert_eq!(error.to_string(), "rpc error: code = Unavailable desc = gone");
+        let error = Error::from(api::Error::RangeStreamSort);
+        let expected = "rpc error: code = Unimplemented desc = RangeStream does not support custom sort orders";
+        assert_eq!(error.to_string(), expected);
     }
 }

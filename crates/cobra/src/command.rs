@@ -39,6 +39,9 @@ pub struct Command<A: 'static> {
     pub bare_usage: bool,
     /// Neither listed nor suggested.
     pub hidden: bool,
+    /// One that the original does not have: hidden, and found by its whole name alone, so that what is shortened means what
+    /// it means there.
+    pub extra: bool,
     /// What it does; nothing where it only has commands below.
     pub action: Option<A>,
 }
@@ -69,6 +72,7 @@ impl<A: Copy> Command<A> {
             arguments: Arguments::Any,
             bare_usage: false,
             hidden: false,
+            extra: false,
             action: None,
         }
     }
@@ -89,6 +93,12 @@ impl<A: Copy> Command<A> {
     #[must_use]
     pub const fn group(self, group: &'static str) -> Self {
         Self { group, ..self }
+    }
+
+    /// Not in the original.
+    #[must_use]
+    pub const fn extra(self) -> Self {
+        Self { extra: true, ..self }
     }
 
     /// With flags of its own.
@@ -188,7 +198,8 @@ impl<A: Copy> Node<A> {
                 subcommands: &[],
                 arguments: command.arguments,
                 bare_usage: command.bare_usage,
-                hidden: command.hidden,
+                hidden: command.hidden || command.extra,
+                extra: command.extra,
                 action: command.action.map(Step::Action),
             },
             children,

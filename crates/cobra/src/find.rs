@@ -134,8 +134,9 @@ fn child<'p, A: Copy>(node: &'p Node<A>, word: &[u8]) -> Option<&'p Node<A>> {
     if let Some(child) = node.children.iter().find(exact) {
         return Some(child);
     }
-    let begins =
-        |child: &&Node<A>| names(child).iter().any(|name| name.as_bytes().starts_with(word));
+    let begins = |child: &&Node<A>| {
+        !child.command.extra && names(child).iter().any(|name| name.as_bytes().starts_with(word))
+    };
     let mut matches = node.children.iter().filter(begins);
     match (matches.next(), matches.next()) {
         (Some(child), None) => Some(child),

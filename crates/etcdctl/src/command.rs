@@ -13,6 +13,7 @@ pub(crate) mod lease;
 pub(crate) mod mirror;
 pub(crate) mod permission;
 pub(crate) mod snapshot;
+pub(crate) mod top;
 pub(crate) mod txn;
 pub(crate) mod user;
 pub(crate) mod watch;

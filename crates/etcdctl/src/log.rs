@@ -10,6 +10,7 @@ use crate::output;
 
 /// Where a line comes from in etcd's source: scripts that read the log look at it.
 const RETRY: &str = "v3@v3.7.3/retry_interceptor.go:68";
+const STREAM: &str = "v3@v3.7.3/retry_interceptor.go:134";
 
 /// A line without its fields.
 pub(crate) fn record(level: &str, logger: &str, caller: &str, message: &str) -> Object {
@@ -28,11 +29,7 @@ pub(crate) fn failed_call(logger: &str, endpoint: &str, method: &str, error: &Er
     let address = authority(endpoint);
     let (peer, status) = match error {
         Error::DeadlineExceeded { connection: Some(why) } => {
-            let why = format!(
-                "latest balancer error: connection error: desc = {}",
-                quote(format!("transport: {}", connection_error(why)).as_bytes())
-            );
-            ("Peer{Addr: <nil>, LocalAddr: <nil>, AuthInfo: <nil>}".to_owned(), why)
+            ("Peer{Addr: <nil>, LocalAddr: <nil>, AuthInfo: <nil>}".to_owned(), balancer_error(why))
         }
         error => {
             let numeric = address.replace("localhost:", "127.0.0.1:");
@@ -52,6 +49,20 @@ pub(crate) fn failed_call(logger: &str, endpoint: &str, method: &str, error: &Er
     write(record);
 }
 
+/// That no endpoint is connected, and why.
+fn balancer_error(why: &str) -> String {
+    let why = format!("transport: {}", connection_error(why));
+    format!("latest balancer error: connection error: desc = {}", quote(why.as_bytes()))
+}
+
+/// A stream that could not be begun.
+pub(crate) fn failed_stream(logger: &str, error: &Error) {
+    let Error::DeadlineExceeded { connection: Some(why) } = error else { return };
+    let status = format!("rpc error: code = DeadlineExceeded desc = {}", balancer_error(why));
+    let message = "streamer failed to create ClientStream";
+    write(record("error", logger, STREAM, message).plain("error", &status));
+}
+
 /// What the server said, without the code.
 fn message(error: &Error) -> String {
     match error {
@@ -63,20 +74,32 @@ fn message(error: &Error) -> String {
 /// Why a connection was not made, in the words of Go's network library where they are known.
 fn connection_error(why: &str) -> String {
     let dial = |address: &str, what: &str| {
-        format!("Error while dialing: dial tcp {address}: connect: {what}")
+        let network = if address.starts_with("unix ") { "" } else { "tcp " };
+        format!("Error while dialing: dial {network}{address}: connect: {what}")
     };
     let Some((address, reason)) = why.split_once(": connect: ") else {
-        return why.to_owned();
+        return match why {
+            "missing address" => format!("Error while dialing: dial tcp: {why}"),
+            why if why.starts_with("address ") => format!("Error while dialing: dial tcp: {why}"),
+            why => why.to_owned(),
+        };
     };
-    let known = [("os error 111", "connection refused"), ("os error 113", "no route to host")];
+    let known = [
+        ("os error 2)", "no such file or directory"),
+        ("os error 111)", "connection refused"),
+        ("os error 113)", "no route to host"),
+    ];
     match known.iter().find(|(code, _)| reason.contains(code)) {
         Some((_, what)) => dial(address, what),
         None => dial(address, reason),
     }
 }
 
-/// Host and port of an endpoint.
+/// Host and port of an endpoint; the file's name of a socket.
 pub(crate) fn authority(endpoint: &str) -> &str {
+    if let Some(path) = endpoint.strip_prefix("unix:") {
+        return path.rsplit('/').next().unwrap_or(path);
+    }
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
 }
@@ -126,6 +149,15 @@ mod tests {
             connection_error("127.0.0.1:1: connect: Connection refused (os error 111)"),
             "Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"
         );
+        assert_eq!(
+            connection_error("unix a/b: connect: No such file or directory (os error 2)"),
+            "Error while dialing: dial unix a/b: connect: no such file or directory"
+        );
+        assert_eq!(
+            connection_error("address a: missing port in address"),
+            "Error while dialing: dial tcp: address a: missing port in address"
+        );
+        assert_eq!(authority("unix://a/b"), "b");
         assert_eq!(authority("http://[::1]:2379/x"), "[::1]:2379");
         assert_eq!(authority("10.0.0.1:2379"), "10.0.0.1:2379");
     }

@@ -13,7 +13,9 @@ mod answer;
 mod command;
 mod exit;
 mod gojson;
+mod hint;
 mod log;
+mod metrics;
 mod output;
 mod printer;
 mod session;
@@ -29,6 +31,7 @@ use cobra::{Outcome, Text};
 
 use crate::exit::Exit;
 use crate::session::Session;
+use crate::terminal::{Paint, Style};
 
 fn main() -> ExitCode {
     let words: Vec<Vec<u8>> = env::args_os().map(OsStringExt::into_vec).collect();
@@ -44,8 +47,9 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(Exit { code, message }) => {
                     if let Some(message) = message {
-                        output::stderr(&format!("Error: {message}\n"));
-                        terminal::hint(&message, &session);
+                        let error = Paint::stderr().on(Style::Bad, "Error:");
+                        output::stderr(&format!("{error} {message}\n"));
+                        hint::write(&message, session.endpoints());
                     }
                     code.into()
                 }

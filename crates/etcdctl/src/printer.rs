@@ -13,6 +13,7 @@ pub(crate) use table::size;
 
 use crate::answer::Answer;
 use crate::exit::{BAD_FEATURE, Exit};
+use crate::terminal::Paint;
 
 /// A format, by the names of `--write-out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) struct Printer {
     pub(crate) hex: bool,
     /// No keys, in the simple format.
     pub(crate) values_only: bool,
+    /// Colours, in the simple format.
+    pub(crate) paint: Paint,
 }
 
 impl Printer {
@@ -46,7 +49,7 @@ impl Printer {
             "table" => Format::Table,
             _ => return Err(Exit::new(BAD_FEATURE, "unsupported output format")),
         };
-        Ok(Self { format, hex, values_only: false })
+        Ok(Self { format, hex, values_only: false, paint: Paint::stdout() })
     }
 
     /// The answer in this format.

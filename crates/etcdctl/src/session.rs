@@ -50,7 +50,12 @@ impl Session {
         Self {
             input,
             words,
-            printer: Printer { format: Format::Simple, hex: false, values_only: false },
+            printer: Printer {
+                format: Format::Simple,
+                hex: false,
+                values_only: false,
+                paint: terminal::Paint::stdout(),
+            },
             endpoints: Vec::new(),
             credentials: Credentials::Nobody,
             runtime: runtime.expect("a runtime of one thread needs nothing but an epoll"),

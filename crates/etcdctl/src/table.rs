@@ -4,7 +4,7 @@ use cobra::{Arguments, Command, Flag, Kind, Program};
 
 use crate::command::{
     alarm, auth, check, cluster, completion, concurrency, downgrade, endpoint, kv, lease, mirror,
-    permission, snapshot, txn, user, watch,
+    permission, snapshot, top, txn, user, watch,
 };
 use crate::session::Action;
 
@@ -268,6 +268,11 @@ const COMMANDS: &[Command<Action>] = &[
     )
     .long("Downgrade related commands")
     .group(CLUSTER),
+    Command::new("top", "Shows what the members do, again and again", top::run as Action)
+        .long(TOP_LONG)
+        .flags(top::FLAGS)
+        .persistent(ALL_MEMBERS)
+        .extra(),
     Command::new("options", "Show the global command-line flags", completion::options as Action).group(UTILITY),
 ];
 
@@ -525,6 +530,11 @@ const SNAPSHOT_EXAMPLE: &str = "  # Save snapshot to a given file
 \x20\x20
   # Save snapshot with desirable time format
   etcdctl snapshot save /mnt/backup/etcd/backup_$(date +%Y%m%d_%H%M%S).db";
+
+const TOP_LONG: &str = "Shows what the members at --endpoints do, again and again: who leads, how far each has come, what each holds,\n\
+how much it does each second, and how long half of it and all but a hundredth took at most.\n\n\
+At a terminal it fills the screen until q is typed. Elsewhere one table follows the other; -w json writes an array\n\
+with an object for each member. The command is not etcd's.";
 
 const COMPLETION_LONG: &str = r#"To load completions:
 

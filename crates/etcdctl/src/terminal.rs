@@ -1,11 +1,62 @@
 //! What only a person at a terminal sees.
 
+use std::env;
 use std::io::{self, IsTerminal, Read};
+use std::time::Duration;
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::sync::mpsc;
 
 use crate::output;
-use crate::session::Session;
+
+/// Set to anything, it turns colours off.
+const NO_COLOR: &str = "NO_COLOR";
+
+/// What a colour says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Bold,
+    Faint,
+    Good,
+    Bad,
+}
+
+/// Whether there are colours: at a terminal that knows them, unless `NO_COLOR` is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Paint(bool);
+
+impl Paint {
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self(false);
+
+    pub(crate) fn stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    pub(crate) fn stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Self {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let knows = env::var_os("TERM").is_none_or(|name| name != "dumb");
+        Self(stream.is_terminal() && knows && !is_set(NO_COLOR))
+    }
+
+    /// The text in this style.
+    pub(crate) fn on(self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Plain => return text.to_owned(),
+            Style::Bold => "1",
+            Style::Faint => "2",
+            Style::Good => "32",
+            Style::Bad => "31",
+        };
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
 
 /// Asks for a line that is not shown while it is typed. Without a terminal it is read from standard input all the same.
 pub(crate) fn ask(prompt: &str) -> io::Result<String> {
@@ -37,68 +88,116 @@ fn read_line(input: &mut impl Read) -> io::Result<String> {
     Ok(line.strip_suffix('\r').map(str::to_owned).unwrap_or(line))
 }
 
-/// What may help against an error; never where a program reads.
-pub(crate) fn hint(message: &str, session: &Session) {
-    if !io::stderr().is_terminal() {
-        return;
-    }
-    let endpoints = session.endpoints().join(", ");
-    let hint = if message.contains("context deadline exceeded") {
-        format!(
-            "no member answered in time at {endpoints}: is a server running there? See --endpoints."
-        )
-    } else if message.contains("TLS") {
-        format!("{endpoints}: does the scheme fit what the server speaks, http or https?")
-    } else if message.contains("no available endpoints") {
-        "name one with --endpoints, such as 127.0.0.1:2379".to_owned()
-    } else {
-        return;
+/// How far something has come, in one line on standard error; elsewhere than at a terminal nothing.
+pub(crate) fn bar(title: &'static str, unit: Unit) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let counts = match unit {
+        Unit::Bytes => "{bytes} of {total_bytes}, {bytes_per_sec}",
+        Unit::Count => "{pos} of {len}",
+        Unit::Seconds => "{pos} s of {len} s",
     };
-    output::stderr(&format!("\x1b[2mHint: {hint}\x1b[0m\n"));
+    let template = format!("{title} {{wide_bar}} {{percent}}% {counts}");
+    bar.set_style(ProgressStyle::with_template(&template).expect("a template"));
+    bar
 }
 
-/// How far something has come, in one line on standard error that is written again and again.
+/// What a bar counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unit {
+    Bytes,
+    Count,
+    Seconds,
+}
+
+/// Tells that something is under way of which nobody knows how far it has come.
+pub(crate) fn spinner(what: String) -> ProgressBar {
+    const TURN: Duration = Duration::from_millis(100);
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}").expect("a template");
+    spinner.set_style(style);
+    spinner.set_message(what);
+    spinner.enable_steady_tick(TURN);
+    spinner
+}
+
+/// The whole terminal, for what is shown in the same place again and again. It is as before in the end.
 #[derive(Debug)]
-pub(crate) struct Bar {
-    title: &'static str,
-    shows: bool,
-    /// What was shown last, in thousandths.
-    shown: Option<u64>,
+pub(crate) struct Screen {
+    before: Termios,
+    keys: mpsc::UnboundedReceiver<u8>,
 }
 
-const BAR_WIDTH: u64 = 40;
-
-impl Bar {
-    pub(crate) fn new(title: &'static str) -> Self {
-        Self { title, shows: io::stderr().is_terminal(), shown: None }
+impl Screen {
+    /// Nothing unless a person sits at both ends.
+    pub(crate) fn open() -> Option<Self> {
+        if !io::stdout().is_terminal() {
+            return None;
+        }
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut mode = before.clone();
+        // Keys come one by one; those that interrupt go on doing so.
+        mode.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
+        tcsetattr(io::stdin(), OptionalActions::Drain, &mode).ok()?;
+        output::stdout(b"\x1b[?1049h\x1b[?25l");
+        Some(Self { before, keys: read_keys() })
     }
 
-    /// So much of so much is done.
-    pub(crate) fn show(&mut self, done: u64, total: u64) {
-        let thousandths = done.saturating_mul(1000).checked_div(total).unwrap_or(1000).min(1000);
-        if self.shows && self.shown != Some(thousandths) {
-            self.shown = Some(thousandths);
-            output::stderr(&format!("\r{}", self.line(thousandths)));
+    /// What is typed.
+    pub(crate) fn keys(&mut self) -> &mut mpsc::UnboundedReceiver<u8> {
+        &mut self.keys
+    }
+
+    /// Shows this text in the place of what was shown, as much of it as there is room for.
+    pub(crate) fn show(&self, text: &str) {
+        let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0);
+        let (columns, lines) =
+            size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+        let cut: Vec<String> = text.lines().take(lines).map(|line| cut(line, columns)).collect();
+        output::stdout(format!("\x1b[H{}\x1b[K\x1b[J", cut.join("\x1b[K\r\n")).as_bytes());
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        output::stdout(b"\x1b[?25h\x1b[?1049l");
+        // A terminal that has gone needs nothing any more.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
+    }
+}
+
+/// The first so many characters; what changes the style takes no room.
+fn cut(line: &str, columns: usize) -> String {
+    let (mut out, mut room, mut in_escape) = (String::new(), columns, false);
+    for c in line.chars() {
+        let is_escape = in_escape || c == '\x1b';
+        in_escape = is_escape && c != 'm';
+        if is_escape {
+            out.push(c);
+        } else if room > 0 {
+            out.push(c);
+            room -= 1;
         }
     }
+    out
+}
 
-    fn line(&self, thousandths: u64) -> String {
-        let full = (thousandths * BAR_WIDTH / 1000) as usize;
-        let (full, rest) = ("█".repeat(full), "░".repeat(BAR_WIDTH as usize - full));
-        format!("{} {full}{rest} {:3}%", self.title, thousandths / 10)
-    }
-
-    /// The line is left, and what is written next has its own.
-    pub(crate) fn end(&mut self) {
-        if self.shown.take().is_some() {
-            output::stderr("\n");
+/// The bytes of standard input as they are typed. The thread ends with the program.
+fn read_keys() -> mpsc::UnboundedReceiver<u8> {
+    let (sender, keys) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while io::stdin().read(&mut byte).is_ok_and(|count| count > 0) {
+            if sender.send(byte[0]).is_err() {
+                return;
+            }
         }
-    }
+    });
+    keys
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Bar, read_line};
+    use super::{Paint, Style, cut, read_line};
 
     #[test]
     fn a_line_is_read_and_no_more() {
@@ -108,8 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_as_full_as_the_work() {
-        let bar = Bar { title: "snapshot", shows: false, shown: None };
-        assert_eq!(bar.line(500), format!("snapshot {}{}  50%", "█".repeat(20), "░".repeat(20)));
+    fn lines_are_cut_by_what_is_seen_of_them() {
+        let bad = Paint(true).on(Style::Bad, "four");
+        assert_eq!(bad, "\x1b[31mfour\x1b[0m");
+        assert_eq!(cut(&format!("a{bad}b"), 3), "a\x1b[31mfo\x1b[0m");
+        assert_eq!(cut(&bad, 9), bad);
+        assert_eq!(Paint::NONE.on(Style::Bad, "four"), "four");
     }
 }

@@ -1,8 +1,6 @@
 //! `check`: what a cluster can take, by trying.
 
 use std::cell::RefCell;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,9 +10,10 @@ use cobra::go;
 use tokio::task::LocalSet;
 
 use crate::exit::{BAD_FEATURE, ERROR, Exit, INVALID_INPUT};
+use crate::metrics::Metrics;
+use crate::output;
 use crate::session::Session;
-use crate::terminal::Bar;
-use crate::{log, output};
+use crate::terminal::{self, Unit};
 
 /// How much work, and by how many.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +33,7 @@ const DATASCALE: [Load; 4] =
     [load(10_000, 50), load(100_000, 200), load(1_000_000, 500), load(3_000_000, 1000)];
 
 const PERF_TIME: Duration = Duration::from_secs(60);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of keys behind the prefix, and of values.
@@ -191,12 +191,13 @@ async fn put_for_a_while(session: &Session, clients: &[Client], load: Load) -> R
         });
     }
     tasks.spawn_local(async move {
-        let mut bar = Bar::new("check perf");
+        let bar = terminal::bar("check perf", Unit::Seconds);
+        bar.set_length(PERF_TIME.as_secs());
         for second in 1..=PERF_TIME.as_secs() {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            bar.show(second, PERF_TIME.as_secs());
+            bar.set_position(second);
         }
-        bar.end();
+        bar.finish_and_clear();
     });
     tasks.await;
     report.take()
@@ -248,7 +249,7 @@ pub(crate) fn datascale(session: &mut Session) -> Result<(), Exit> {
     check_empty(session, &clients[0], "etcdctl del --prefix *")?;
     let endpoint = session.endpoints()[0].clone();
     let memory = |when: &str| {
-        resident_bytes(&endpoint).map_err(|why| {
+        session.wait(resident_bytes(&endpoint)).map_err(|why| {
             output::line(&why);
             output::line(&format!(
                 "FAIL: Could not read process_resident_memory_bytes {when} the put operations."
@@ -284,11 +285,12 @@ async fn put_all(session: &Session, clients: &[Client], load: Load) -> Report {
     let seed = u64::from(process::id()) << 32;
     let report = Rc::new(RefCell::new(Report::default()));
     let next = Rc::new(RefCell::new(0_u64));
-    let bar = Rc::new(RefCell::new(Bar::new("check datascale")));
+    let bar = terminal::bar("check datascale", Unit::Count);
+    bar.set_length(load.limit);
     let tasks = LocalSet::new();
     for client in clients {
         let (client, prefix) = (client.clone(), prefix.clone());
-        let (report, next, bar) = (Rc::clone(&report), Rc::clone(&next), Rc::clone(&bar));
+        let (report, next, bar) = (Rc::clone(&report), Rc::clone(&next), bar.clone());
         tasks.spawn_local(async move {
             loop {
                 let number = next.replace_with(|number| *number + 1);
@@ -300,31 +302,21 @@ async fn put_all(session: &Session, clients: &[Client], load: Load) -> Report {
                 let sent = Instant::now();
                 let result = client.put(key, vec![0; value_bytes]).await;
                 report.borrow_mut().add(sent, result.map(drop));
-                bar.borrow_mut().show(number + 1, load.limit);
+                bar.inc(1);
             }
         });
     }
     tasks.await;
-    bar.borrow_mut().end();
+    bar.finish_and_clear();
     report.take()
 }
 
 /// What the server says in its metrics of the memory that it has. The error is a line.
-fn resident_bytes(endpoint: &str) -> Result<f64, String> {
+async fn resident_bytes(endpoint: &str) -> Result<f64, String> {
     const NAME: &str = "process_resident_memory_bytes";
-    let address = log::authority(endpoint);
-    let fetch = || {
-        let mut stream = TcpStream::connect(address)?;
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut text = Vec::new();
-        stream.read_to_end(&mut text)?;
-        std::io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
-    };
-    let text = fetch().map_err(|error| format!("fetch error: {error}"))?;
-    let value = text.lines().find_map(|line| line.strip_prefix(NAME)?.trim().parse().ok());
-    value.ok_or_else(|| format!("could not find: {NAME}"))
+    let metrics = Metrics::fetch(endpoint, FETCH_TIMEOUT).await;
+    let metrics = metrics.map_err(|error| format!("fetch error: {error}"))?;
+    metrics.value(NAME).ok_or_else(|| format!("could not find: {NAME}"))
 }
 
 #[cfg(test)]

@@ -183,13 +183,13 @@ async fn campaign(
 }
 
 /// Ctrl-C, or the signal that asks a program to end.
-struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    fn new() -> Result<Self, Exit> {
+    pub(super) fn new() -> Result<Self, Exit> {
         let listen = |kind| signal(kind).map_err(|error| Exit::new(ERROR, error));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -197,7 +197,7 @@ impl Stop {
         })
     }
 
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -12,9 +12,10 @@ use crate::exit::{ERROR, Exit};
 use crate::log;
 use crate::output;
 use crate::session::{CLIENT_LOG, NAMED_LOG, Session};
+use crate::terminal::{self, Paint, Style};
 
 /// Those of the flag, or of all members.
-fn endpoints(session: &Session) -> Result<Vec<String>, Exit> {
+pub(super) fn endpoints(session: &Session) -> Result<Vec<String>, Exit> {
     if session.input.bool("cluster") {
         cluster::client_urls(session)
     } else {
@@ -46,8 +47,10 @@ pub(crate) fn health(session: &mut Session) -> Result<(), Exit> {
             session.print(&Answer::Health(std::slice::from_ref(health)))?;
             if !health.error.is_empty() {
                 output::stderr(&format!(
-                    "{} is unhealthy: failed to commit proposal: {}\n",
-                    health.endpoint, health.error
+                    "{} is {}: failed to commit proposal: {}\n",
+                    health.endpoint,
+                    Paint::stderr().on(Style::Bad, "unhealthy"),
+                    health.error
                 ));
             }
         }
@@ -155,7 +158,12 @@ pub(crate) fn defrag(session: &mut Session) -> Result<(), Exit> {
         let client = session.connect(std::slice::from_ref(&endpoint))?;
         let client = client.with_timeout(session.timeout());
         let begun = Instant::now();
-        let call = client.defragment(&endpoint);
+        let call = async {
+            let spinner = terminal::spinner(format!("defragmenting {endpoint}"));
+            let result = client.defragment(&endpoint).await;
+            spinner.finish_and_clear();
+            result
+        };
         let result = session.ask_at(CLIENT_LOG, &endpoint, "Maintenance/Defragment", call);
         let took = since(begun);
         match result {

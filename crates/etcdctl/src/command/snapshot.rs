@@ -14,7 +14,7 @@ use crate::log;
 use crate::output;
 use crate::printer::size;
 use crate::session::{NAMED_LOG, Session};
-use crate::terminal::Bar;
+use crate::terminal::{self, Unit};
 
 pub(crate) fn save(session: &mut Session) -> Result<(), Exit> {
     if session.args().len() != 1 {
@@ -41,21 +41,23 @@ pub(crate) fn save(session: &mut Session) -> Result<(), Exit> {
     let file = Path::new(OsStr::from_bytes(&session.args()[0])).to_owned();
     let part = format!("{path}.part");
     let info = |logger, caller, message| log::record("info", logger, caller, message);
+    let created =
+        || info("", "snapshot/v3_snapshot.go:83", "created temporary db file").plain("path", &part);
     let begun = Instant::now();
-    let mut bar = Bar::new("snapshot");
+    let bar = terminal::bar("snapshot", Unit::Bytes);
     let mut has_begun = false;
     let saved = session.wait(async {
         let saving = client.snapshot_save(&file, |progress| {
             if !has_begun {
                 has_begun = true;
-                let record = info("", "snapshot/v3_snapshot.go:83", "created temporary db file");
-                log::write(record.plain("path", &part));
+                log::write(created());
                 let opened = "opened snapshot stream; downloading";
                 log::write(info(NAMED_LOG, "v3@v3.7.3/maintenance.go:236", opened));
                 let record = info("", "snapshot/v3_snapshot.go:96", "fetching snapshot");
                 log::write(record.plain("endpoint", &endpoint));
             }
-            bar.show(progress.received_bytes, progress.total_bytes);
+            bar.set_length(progress.total_bytes);
+            bar.set_position(progress.received_bytes);
         });
         tokio::select! {
             saved = saving => Some(saved),
@@ -63,10 +65,16 @@ pub(crate) fn save(session: &mut Session) -> Result<(), Exit> {
             _ = ctrl_c() => None,
         }
     });
-    bar.end();
+    bar.finish_and_clear();
     // DIFF(etcd): its tool ends at once and leaves the part behind.
     let saved = saved.ok_or_else(|| Exit::new(INTERRUPTED, "interrupted"))?;
-    let saved = saved.map_err(|error| Exit::new(INTERRUPTED, reason(&error)))?;
+    let saved = saved.map_err(|error| {
+        if !has_begun && !matches!(error, Error::Io { .. }) {
+            log::write(created());
+            log::failed_stream(NAMED_LOG, &error);
+        }
+        Exit::new(INTERRUPTED, reason(&error))
+    })?;
     let closing = "completed snapshot read; closing";
     log::write(info(NAMED_LOG, "v3@v3.7.3/maintenance.go:302", closing));
     let took = go::duration(i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX));

@@ -11,6 +11,7 @@ use api::mvccpb::event::EventType;
 
 use super::{Printer, table};
 use crate::answer::Answer;
+use crate::terminal::Style;
 
 /// Appends a line; a vector takes all that is written to it.
 macro_rules! line {
@@ -29,7 +30,11 @@ pub(super) fn print(printer: Printer, answer: &Answer<'_>) -> Vec<u8> {
         Answer::Txn(answer) => txn(printer, out, answer),
         Answer::Watch(watched) => {
             for event in &watched.events {
-                line!(out, "{}", event_name(event.r#type()));
+                let style = match event.r#type() {
+                    EventType::Put => Style::Good,
+                    EventType::Delete => Style::Bad,
+                };
+                line!(out, "{}", printer.paint.on(style, event_name(event.r#type())));
                 pairs(printer, out, event.prev_kv.as_slice());
                 pairs(printer, out, &[event.kv.clone().unwrap_or_default()]);
             }
@@ -66,8 +71,9 @@ pub(super) fn print(printer: Printer, answer: &Answer<'_>) -> Vec<u8> {
             for health in list.iter().filter(|health| health.error.is_empty()) {
                 line!(
                     out,
-                    "{} is healthy: successfully committed proposal: took = {}",
+                    "{} is {}: successfully committed proposal: took = {}",
                     health.endpoint,
+                    printer.paint.on(Style::Good, "healthy"),
                     health.took
                 );
             }
@@ -176,7 +182,9 @@ fn delete(printer: Printer, out: &mut Vec<u8>, answer: &pb::DeleteRangeResponse)
 }
 
 fn txn(printer: Printer, out: &mut Vec<u8>, answer: &pb::TxnResponse) {
-    line!(out, "{}", if answer.succeeded { "SUCCESS" } else { "FAILURE" });
+    let (style, word) =
+        if answer.succeeded { (Style::Good, "SUCCESS") } else { (Style::Bad, "FAILURE") };
+    line!(out, "{}", printer.paint.on(style, word));
     for op in &answer.responses {
         out.push(b'\n');
         match &op.response {

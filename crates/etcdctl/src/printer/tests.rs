@@ -5,6 +5,7 @@ use api::mvccpb::{Event, KeyValue};
 
 use super::{Format, Printer, size};
 use crate::answer::{Answer, Health, Watched};
+use crate::terminal::Paint;
 
 const FORMATS: [Format; 5] =
     [Format::Simple, Format::Fields, Format::Json, Format::Protobuf, Format::Table];
@@ -28,7 +29,7 @@ fn kv() -> KeyValue {
 fn show(answer: &Answer<'_>, formats: &[Format], hex: bool) -> String {
     let mut out = String::new();
     for &format in formats {
-        let printer = Printer { format, hex, values_only: false };
+        let printer = Printer { format, hex, values_only: false, paint: Paint::NONE };
         let text = match printer.print(answer) {
             Ok(bytes) => readable(&bytes),
             Err(exit) => format!("exit {} {}\n", exit.code, exit.message.unwrap_or_default()),
@@ -41,7 +42,13 @@ fn show(answer: &Answer<'_>, formats: &[Format], hex: bool) -> String {
 fn readable(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.utf8_chunks() {
-        out += &chunk.valid().replace('\t', "\\t");
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push(c),
+                c if c.is_control() => out.extend(c.escape_default()),
+                c => out.push(c),
+            }
+        }
         out += &chunk.invalid().escape_ascii().to_string();
     }
     out
@@ -168,8 +175,7 @@ fn leases() {
         -- Json
         {"cluster_id":193,"member_id":161,"revision":7,"raft_term":2,"ID":31,"TTL":60,"Error":""}
         -- Protobuf
-        exit 4 marshal unsupported for type *clientv3.LeaseGrantResponse (&{cluster_id:193 member_id:161 revision:7 raft_term:2 31 60 })
-        -- Table
+        \u{8}\xc1\u{1}\u{10}\xa1\u{1}\u{18}\u{7} \u{2}-- Table
         exit 4 table not supported as output format"#,
     );
     let live = pb::LeaseTimeToLiveResponse {
@@ -202,9 +208,10 @@ fn members_have_tables_and_hexadecimal_ids() {
     };
     let unstarted = pb::Member { id: 0xa2, is_learner: true, ..pb::Member::default() };
     let answer = pb::MemberListResponse { header: header(), members: vec![member, unstarted] };
-    let printed = Printer { format: Format::Table, hex: false, values_only: false }
-        .print(&Answer::MemberList(&answer))
-        .expect("members have a table");
+    let printed =
+        Printer { format: Format::Table, hex: false, values_only: false, paint: Paint::NONE }
+            .print(&Answer::MemberList(&answer))
+            .expect("members have a table");
     let expected = "
 ┌────┬───────────┬────────┬────────────┬───────────────────────┬────────────┐
 │ ID │  STATUS   │  NAME  │ PEER ADDRS │     CLIENT ADDRS      │ IS LEARNER │
