@@ -20,4 +20,4 @@ mod writes;
 
 pub use log_writer::LogWriter;
 pub use message::{ConfProposal, Effect, Event, LogStep, Persist, Proposal};
-pub use replica::{Boot, BootError, HELD_PROPOSALS_MAX, Options, Replica};
+pub use replica::{Boot, BootError, HELD_PROPOSALS_MAX, INFLIGHT_MESSAGES_MAX, Options, Replica};

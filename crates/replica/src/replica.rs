@@ -23,8 +23,8 @@ const HELD_CHANGES_MAX: usize = 64;
 /// The largest message to a peer, as in etcd.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 
-/// The most messages on their way to a peer, as in etcd.
-const INFLIGHT_MESSAGES_MAX: usize = 512;
+/// The most appends on their way to a follower without an acknowledgement, as in etcd.
+pub const INFLIGHT_MESSAGES_MAX: usize = 512;
 
 /// The most bytes of committed entries that apply is given before it has acknowledged any.
 const COMMITTED_BYTES_MAX: u64 = 16 << 20;
@@ -49,6 +49,8 @@ pub struct Options {
     pub pre_vote: bool,
     /// Entries kept in memory behind a snapshot for slow followers.
     pub catchup_entries: u64,
+    /// Appends that may be on their way to a follower without an acknowledgement.
+    pub inflight_messages_max: usize,
     /// Ticks that a change of the members waits for a leader: as long as its proposer waits for it.
     pub change_ticks: u32,
     /// Seed of the randomized election timeouts, and where the contexts of reads begin: no two
@@ -162,7 +164,7 @@ impl Replica {
             max_size_per_msg: MESSAGE_BYTES_MAX,
             max_committed_size_per_ready: COMMITTED_BYTES_MAX,
             max_uncommitted_entries_size: UNCOMMITTED_BYTES_MAX,
-            max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
+            max_inflight_msgs: options.inflight_messages_max,
             check_quorum: true,
             pre_vote: options.pre_vote,
             seed: options.seed,

@@ -5,7 +5,9 @@ use raft::{
     ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message, MessageType,
     Snapshot, SnapshotMetadata,
 };
-use replica::{Boot, ConfProposal, Effect, Event, Options, Persist, Replica};
+use replica::{
+    Boot, ConfProposal, Effect, Event, INFLIGHT_MESSAGES_MAX, Options, Persist, Replica,
+};
 
 fn options(id: u64, seed: u64) -> Options {
     Options {
@@ -14,6 +16,7 @@ fn options(id: u64, seed: u64) -> Options {
         pre_vote: false,
         change_ticks: 70,
         catchup_entries: 5,
+        inflight_messages_max: INFLIGHT_MESSAGES_MAX,
         seed,
         log_level: None,
     }

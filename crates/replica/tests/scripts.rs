@@ -11,7 +11,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use raft::{ConfChange, ConfState, Entry, EntryType, HardState, Message, MessageType, Peer};
-use replica::{Boot, Effect, Event, Options, Proposal, Replica};
+use replica::{Boot, Effect, Event, INFLIGHT_MESSAGES_MAX, Options, Proposal, Replica};
 
 #[derive(Default)]
 struct Member {
@@ -30,6 +30,7 @@ fn options() -> Options {
         pre_vote: true,
         change_ticks: 70,
         catchup_entries: 2,
+        inflight_messages_max: INFLIGHT_MESSAGES_MAX,
         seed: 7,
         log_level: None,
     }

@@ -542,6 +542,7 @@ fn replica_options(config: &Config, member_id: u64, clock: OsClock) -> replica::
         pre_vote: config.pre_vote,
         change_ticks: (config.request_timeout().as_millis() as u64 / config.heartbeat_ms) as u32,
         catchup_entries: config.snapshot_catchup_entries,
+        inflight_messages_max: replica::INFLIGHT_MESSAGES_MAX,
         seed: clock.now_wall().as_nanos() as u64,
         log_level: Some(raft::Level::Info),
     }

@@ -264,6 +264,18 @@ fn note_unknown(histories: &mut BTreeMap<u64, Vec<Call>>, open: &Open) {
 }
 
 impl World {
+    /// A site has died: most of those who wait for its answers see that their connection is gone.
+    pub fn hang_up(&mut self, site: usize) {
+        let open = self.clients.open.iter().filter(|(_, open)| open.site == site);
+        let waiting: Vec<u64> = open.map(|(id, _)| *id).collect();
+        for id in waiting {
+            if self.rng.chance(700_000) {
+                let delay = self.rng.between(MS, 50 * MS);
+                self.after(delay, Action::Timeout(id));
+            }
+        }
+    }
+
     /// A client begins a call, if it waits for none.
     pub fn client_turn(&mut self, client: usize) {
         if !self.clients.is_working || self.clients.busy.contains(&client) {

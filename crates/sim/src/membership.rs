@@ -10,12 +10,18 @@ use prost::Message;
 use raft::{ConfChange, ConfChangeType};
 use replica::{ConfProposal, Event, Proposal};
 
+use crate::nemesis::Fault;
 use crate::plan::{MS, SECOND};
 use crate::process::Identity;
 use crate::world::{Action, Site, World};
 
 /// The most places, those of removed members included.
-const SITES_MAX: usize = 9;
+const SITES_MAX: usize = 16;
+/// The most places without those of removed members.
+const SITES_ALIVE_MAX: usize = 7;
+
+/// How often an operator tries to give a learner its vote.
+const MENTOR_PATIENCE: u64 = 30;
 
 /// A change of the members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +54,8 @@ impl World {
         }
         let (change_type, node_id, context) = match change {
             Change::AddLearner | Change::AddVoter => {
-                if self.sites.len() >= SITES_MAX {
+                let alive = self.sites.iter().filter(|site| !site.is_gone).count();
+                if self.sites.len() >= SITES_MAX || alive >= SITES_ALIVE_MAX {
                     return false;
                 }
                 return self.add_member(change, site);
@@ -67,6 +74,19 @@ impl World {
             }
         };
         self.propose_change(site, change_type, node_id, context)
+    }
+
+    /// An operator changes the members in one of the ways of this run while they have other troubles.
+    pub fn meddle(&mut self) {
+        let mut changes =
+            vec![Change::AddLearner, Change::AddVoter, Change::Promote, Change::Remove];
+        changes.retain(|change| self.plan.has(Fault::Members(*change)));
+        if let Some(leader) = self.leader()
+            && !changes.is_empty()
+        {
+            let change = *self.rng.pick(&changes);
+            self.change_members(change, leader);
+        }
     }
 
     /// Asks member `site` for a new member, and lets that start.
@@ -95,7 +115,33 @@ impl World {
         // Its operator starts it whether he knows that it was added or not.
         let delay = self.rng.between(50 * MS, 3 * SECOND);
         self.after(delay, Action::Boot(number));
+        if is_learner && self.rng.chance(600_000) {
+            self.after(delay, Action::Mentor(id, MENTOR_PATIENCE));
+        }
         true
+    }
+
+    /// Whoever adds a learner mostly wants another member replaced: he gives it its vote as soon as it is
+    /// ready, and then takes the other one out.
+    pub fn mentor(&mut self, learner: u64, patience: u64) {
+        if !self.is_hostile || patience == 0 {
+            return;
+        }
+        if let Some(leader) = self.leader()
+            && let Some(process) = &self.sites[leader].process
+            && let Some(member) = process.applier.cluster().member(learner)
+        {
+            if !member.is_learner {
+                if self.plan.has(Fault::Members(Change::Remove)) && self.rng.chance(700_000) {
+                    self.change_members(Change::Remove, leader);
+                }
+                return;
+            }
+            let context = promote_context(learner);
+            self.propose_change(leader, ConfChangeType::AddNode, learner, context);
+        }
+        let delay = self.rng.between(20 * MS, SECOND / 2);
+        self.after(delay, Action::Mentor(learner, patience - 1));
     }
 
     /// Checks as etcd does before it proposes, then proposes.

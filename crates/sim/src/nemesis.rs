@@ -23,6 +23,8 @@ pub enum Fault {
     KillWithin,
     /// The power fails everywhere at once.
     CrashAll,
+    /// The process is killed again soon after each start, some times.
+    CrashLoop,
     /// The process stands still for a while.
     Pause,
     /// One of the process's threads stands still for a while.
@@ -88,6 +90,7 @@ pub const KINDS: &[(Fault, &str)] = &[
     (Fault::CrashWithin, "power failure within an operation"),
     (Fault::KillWithin, "killed process within an operation"),
     (Fault::CrashAll, "power failure everywhere"),
+    (Fault::CrashLoop, "crash loop"),
     (Fault::Pause, "paused process"),
     (Fault::Stall, "stalled thread"),
     (Fault::Split, "partition"),
@@ -133,6 +136,8 @@ pub enum Relief {
     Disk(usize),
     /// The power fails of a member that has just come back.
     Crash(usize),
+    /// A member that has just come back ends once more, and then so many times more.
+    Fall(usize, u64),
     /// A stopping member has had time enough.
     Stopped(usize, u64),
 }
@@ -211,6 +216,14 @@ impl World {
                     self.end_and_restart(site, true);
                 }
             }
+            Fault::CrashLoop if runs => {
+                // A machine in trouble is often hard to reach, too.
+                if self.rng.chance(500_000) {
+                    self.slow_ways(site);
+                }
+                let times = self.rng.between(1, 6);
+                self.fall(site, times);
+            }
             Fault::Pause if runs => {
                 let time =
                     *self.rng.pick(&[50 * MS, 500 * MS, 3 * SECOND, 6 * SECOND, 10 * SECOND]);
@@ -234,20 +247,7 @@ impl World {
                 self.cut(Fault::Isolate, leader);
             }
             Fault::Clog if self.sites.len() > 1 => self.clog(site),
-            Fault::SlowWay if self.sites.len() > 1 => {
-                let slowness =
-                    (*self.rng.pick(&[0, 1_000, 20_000, 200_000]), self.rng.below(500 * MS));
-                let (inward, outward) = (self.rng.chance(600_000), self.rng.chance(600_000));
-                for other in (0..self.sites.len()).filter(|other| *other != site) {
-                    if inward {
-                        self.net.slow_down(other, site, slowness);
-                    }
-                    if outward || !inward {
-                        self.net.slow_down(site, other, slowness);
-                    }
-                }
-                self.until_relief(Relief::Network);
-            }
+            Fault::SlowWay if self.sites.len() > 1 => self.slow_ways(site),
             Fault::Replay => {
                 let age = *self.rng.pick(&[100 * MS, SECOND, 10 * SECOND, 60 * SECOND]);
                 let old = self.net.recall(self.now.saturating_sub(age));
@@ -348,6 +348,39 @@ impl World {
         self.until_relief(Relief::Disk(site));
     }
 
+    /// Ends a process that whoever watches over it starts again at once, and then so many times more.
+    fn fall(&mut self, site: usize, more: u64) {
+        if self.sites[site].process.is_some() {
+            match self.rng.chance(200_000) {
+                true => self.crash(site),
+                false => self.kill(site),
+            }
+            self.draw_clock(site);
+        }
+        let delay = self.rng.between(5 * MS, 100 * MS);
+        self.after(delay, Action::Boot(site));
+        if more > 0 {
+            let longest = *self.rng.pick(&[300 * MS, 1500 * MS]);
+            let lives = self.rng.between(50 * MS, longest);
+            self.after(delay + lives, Action::Relief(Relief::Fall(site, more - 1)));
+        }
+    }
+
+    /// The ways to a member, or from it, are slow for a while.
+    fn slow_ways(&mut self, site: usize) {
+        let slowness = (*self.rng.pick(&[0, 1_000, 20_000, 200_000]), self.rng.below(500 * MS));
+        let (inward, outward) = (self.rng.chance(600_000), self.rng.chance(600_000));
+        for other in (0..self.sites.len()).filter(|other| *other != site) {
+            if inward {
+                self.net.slow_down(other, site, slowness);
+            }
+            if outward || !inward {
+                self.net.slow_down(site, other, slowness);
+            }
+        }
+        self.until_relief(Relief::Network);
+    }
+
     /// What a member is about to install may take long, or never be finished.
     pub fn trouble_installation(&mut self, site: usize) {
         let kinds = [Fault::Stall, Fault::CrashWithin, Fault::KillWithin];
@@ -360,8 +393,14 @@ impl World {
                 // Meanwhile the others go on, so that another snapshot may be due.
                 let until = self.now + self.rng.below(30 * SECOND);
                 self.sites[site].stalled = Some((Stage::Commit, until));
+                if self.rng.chance(500_000) {
+                    self.meddle();
+                }
                 if self.plan.has(Fault::Isolate) {
-                    self.cut(Fault::Isolate, site);
+                    // Some of what comes after the snapshot it still hears, or nothing.
+                    let longest = *self.rng.pick(&[1, 3 * SECOND]);
+                    let delay = self.rng.below(longest);
+                    self.after(delay, Action::Cut(site));
                 }
             }
             _ => self.end_within(site, 16, fault == Fault::CrashWithin),
@@ -394,6 +433,13 @@ impl World {
                 let time = self.rng.between(100 * MS, longest);
                 self.after(time, Action::Relief(Relief::Clog(from, to)));
             }
+        }
+    }
+
+    /// Cuts a member off, if faults go on.
+    pub fn isolate(&mut self, site: usize) {
+        if self.is_hostile {
+            self.cut(Fault::Isolate, site);
         }
     }
 
@@ -444,6 +490,11 @@ impl World {
             Relief::Crash(site) => {
                 if self.is_hostile && self.sites[site].process.is_some() {
                     self.end_and_restart(site, true);
+                }
+            }
+            Relief::Fall(site, more) => {
+                if self.is_hostile {
+                    self.fall(site, more);
                 }
             }
             Relief::Stopped(site, life) => {

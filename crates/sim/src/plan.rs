@@ -22,8 +22,8 @@ pub struct Weights {
 }
 
 /// Faults that are often drawn together: of members, of those that fall behind, of what is not yet on disk, of
-/// leaders; or none.
-const THEMES: [&[Fault]; 7] = [
+/// leaders, of short lives; or none.
+const THEMES: [&[Fault]; 8] = [
     &[],
     &[],
     &[],
@@ -32,11 +32,14 @@ const THEMES: [&[Fault]; 7] = [
         Fault::Members(Change::Promote),
         Fault::Members(Change::Update),
         Fault::Members(Change::AddVoter),
+        Fault::Members(Change::Remove),
         Fault::Stall,
+        Fault::Isolate,
     ],
     &[Fault::Isolate, Fault::Stall, Fault::CrashWithin, Fault::KillWithin, Fault::Defragment],
     &[Fault::Crash, Fault::KillWithin, Fault::FailSync, Fault::Slow, Fault::Transfer],
     &[Fault::Pause, Fault::IsolateLeader, Fault::Clog, Fault::Replay, Fault::Kill],
+    &[Fault::CrashLoop, Fault::SlowWay, Fault::Weather, Fault::Stop],
 ];
 
 /// How messages travel.
@@ -59,6 +62,9 @@ pub struct Net {
     /// Messages that may come once more after a while, in a million.
     pub kept: u64,
 }
+
+/// What reads a key, in [`Plan::calls`].
+const READ: usize = 1;
 
 /// A run.
 #[derive(Clone, Debug)]
@@ -115,10 +121,21 @@ impl Plan {
                 *weight = rng.between(5, 20);
             }
         }
-        let is_forgetful = theme.contains(&Fault::Defragment) || rng.chance(200_000);
-        let calls = (0..crate::clients::KINDS)
+        let room = [None, None, None, None, None, None, Some(200 << 10), Some(1 << 20)];
+        let quota = *rng.pick(&room);
+        for ((fault, _), weight) in KINDS.iter().zip(&mut weights) {
+            if quota.is_some() && *fault == Fault::Disarm {
+                *weight = rng.between(5, 20);
+            }
+        }
+        let is_forgetful = theme.contains(&Fault::Isolate) || rng.chance(200_000);
+        let mut calls: Vec<u64> = (0..crate::clients::KINDS)
             .map(|kind| if kind > 1 && rng.chance(300_000) { 0 } else { rng.between(1, 10) })
             .collect();
+        if rng.chance(250_000) {
+            // Many clients do little but read.
+            calls[READ] += 50;
+        }
         let longest = *rng.pick(&[MS, 5 * MS, 20 * MS, 80 * MS]);
         let often = |rng: &mut Rng| *rng.pick(&[0, 0, 1_000, 20_000, 100_000]);
         let value_bytes = *rng.pick(&[0, 0, 200, 1_000, 4_000]);
@@ -162,6 +179,7 @@ impl Plan {
                 pre_vote: !rng.chance(150_000),
                 snapshot_count: if is_forgetful { 10 } else { *rng.pick(&[10, 50, 200, 10_000]) },
                 catchup_entries: if is_forgetful { 0 } else { *rng.pick(&[0, 5, 100, 5_000]) },
+                inflight_messages: *rng.pick(&[512, 512, 64, 4]),
                 // Else there are thousands of segments.
                 segment_bytes: (*rng.pick(&[2 << 10, 16 << 10, 256 << 10])).max(16 * value_bytes),
                 batch_interval: Duration::from_millis(*rng.pick(&[5, 100, 100, 1000])),
@@ -170,16 +188,7 @@ impl Plan {
                 keep_files: rng.between(1, 5) as usize,
                 lease_checkpoint: rng.chance(300_000),
                 watch_outstanding: *rng.pick(&[2, 10, 1024]),
-                quota: *rng.pick(&[
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    Some(200 << 10),
-                    Some(1 << 20),
-                ]),
+                quota,
             },
         }
     }

@@ -64,6 +64,8 @@ pub struct Settings {
     pub snapshot_count: u64,
     /// Entries kept behind a snapshot.
     pub catchup_entries: u64,
+    /// Appends that may be on their way to a follower.
+    pub inflight_messages: usize,
     /// Size of log segments.
     pub segment_bytes: u64,
     /// How long a batch of the backend is open.
@@ -243,6 +245,7 @@ impl Process {
             pre_vote: settings.pre_vote,
             change_ticks: 70,
             catchup_entries: settings.catchup_entries,
+            inflight_messages_max: settings.inflight_messages,
             seed,
             log_level: None,
         };
@@ -317,6 +320,23 @@ impl Process {
                 Ok(())
             }
         }
+    }
+
+    /// Whether all that raft knows to be committed is applied, and it was told so.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let index = self.applier.applied_index();
+        self.replica.committed() == index && self.told == index && self.events.is_empty()
+    }
+
+    /// How raft's configuration differs from the list of members, which must not be when all is settled.
+    #[must_use]
+    pub fn misconfigured(&self) -> Option<String> {
+        let listed = self.applier.cluster().conf_state();
+        let (voters, learners) = self.replica.configuration();
+        let is_same = (&listed.voters, &listed.learners) == (&voters, &learners);
+        let id = self.id;
+        (!is_same).then(|| format!("{id:x} lists {listed:x?}, but votes {voters:x?} {learners:x?}"))
     }
 
     /// Consensus counts a tick.

@@ -191,13 +191,7 @@ impl World {
         let mut wrong = Vec::new();
         for site in self.members() {
             let Some(process) = &self.sites[site].process else { continue };
-            let listed = process.applier.cluster().conf_state();
-            let (voters, learners) = process.replica.configuration();
-            if (&listed.voters, &listed.learners) != (&voters, &learners) {
-                wrong.push(format!(
-                    "m{site} lists {listed:x?}, but votes {voters:x?} {learners:x?}"
-                ));
-            }
+            wrong.extend(process.misconfigured());
             let rows = process.applier.backend().reader();
             let args = RangeArgs { key: b"a", range_end: b"\0", ..RangeArgs::default() };
             let read = process.reader.range(&args, |row| {

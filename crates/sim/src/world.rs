@@ -55,6 +55,10 @@ pub enum Action {
     Replace(usize),
     /// An operator looks whether an alarm is left.
     Disarm,
+    /// An operator looks how the learner of this id is doing, who has so much patience left.
+    Mentor(u64, u64),
+    /// A member is cut off.
+    Cut(usize),
 }
 
 /// A snapshot on its way.
@@ -258,6 +262,8 @@ impl World {
             Action::Deliver(from, to, message) => self.deliver(from, to, message),
             Action::Streamed(number) => self.streamed(number),
             Action::Disarm => self.disarm_until_quiet(),
+            Action::Mentor(learner, patience) => self.mentor(learner, patience),
+            Action::Cut(site) => self.isolate(site),
             Action::Front(site, life, outside) => {
                 if let Some(wait) = self.wait_of(site, life) {
                     if wait > 0 {
@@ -348,6 +354,9 @@ impl World {
         let Some(process) = &mut self.sites[site].process else { return };
         let result = match timer {
             Timer::Tick => {
+                if process.is_settled() {
+                    self.observer.violations.extend(process.misconfigured());
+                }
                 process.tick();
                 let result = match self.is_resting {
                     true => process.run(stage, 1, now, &mut out, &mut self.observer),
@@ -645,6 +654,7 @@ impl World {
         place.paused_until = 0;
         place.stalled = None;
         self.watchers.lost(site);
+        self.hang_up(site);
         self.break_streams(Some(site));
     }
 
