@@ -1,6 +1,9 @@
 /// Limits of one connection. The defaults suit etcd: many small calls, a few long streams, requests up to 2 MiB.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// How long a server lets a request go on whose answer is complete, until it asks for its end with a reset. What
+    /// comes is checked and dropped.
+    pub linger_ms: u64,
     /// Streams a client may have open at a time; `u32::MAX` (etcd's default) is not announced.
     pub max_concurrent_streams: u32,
     /// Bytes a peer may send on one stream before they are released.
@@ -34,6 +37,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            linger_ms: 1000,
             max_concurrent_streams: u32::MAX,
             initial_window: 1 << 20,
             connection_window: 16 << 20,

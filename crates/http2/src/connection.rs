@@ -49,7 +49,7 @@ pub struct Connection<H> {
     pub(crate) idle_frames: Budget,
     /// Frames the peer made us queue since it last read all.
     control_queued: u32,
-    now_ms: u64,
+    pub(crate) now_ms: u64,
 }
 
 #[derive(Debug)]
@@ -83,6 +83,9 @@ pub(crate) trait Half: Debug + Sized {
 
     /// END_STREAM of the peer has come.
     fn after_received_end(connection: &mut Connection<Self>, id: u32);
+
+    /// Time has passed, as the caller of `receive` says.
+    fn after_time(connection: &mut Connection<Self>);
 
     /// A stream is forgotten.
     fn after_close(connection: &mut Connection<Self>);
@@ -302,10 +305,18 @@ impl<H: Half> Connection<H> {
         if self.streams.find(id).is_none() {
             self.streams.note_ended(id, Ended::ByUs);
         } else {
+            let is_told = !self.lingers(id);
             self.close_stream(id, Ended::ByUs);
-            self.pending.push_back(Pending::Reset { stream: id, code, by_peer: false });
+            if is_told {
+                self.pending.push_back(Pending::Reset { stream: id, code, by_peer: false });
+            }
         }
         Ok(())
+    }
+
+    /// Whether the stream is there to check what the peer sends, and for nothing else.
+    pub(crate) fn lingers(&self, id: u32) -> bool {
+        self.streams.get(id).is_some_and(|stream| stream.lingers)
     }
 
     /// Returns `bytes` of a stream's window, if it has use for them.
@@ -321,7 +332,7 @@ impl<H: Half> Connection<H> {
         }
     }
 
-    fn release_connection(&mut self, bytes: u32) {
+    pub(crate) fn release_connection(&mut self, bytes: u32) {
         if let Some(update) = self.grant.release(bytes, self.config.connection_window) {
             frame::put_window_update(self.output.small(), 0, update);
             self.count_control();

@@ -1,5 +1,7 @@
 //! The server's half: takes requests, answers them, and ends gracefully.
 
+use std::collections::VecDeque;
+
 use crate::{
     Config, Connection, Error, ErrorCode, Field, StreamId,
     connection::{Half, Notice, Pending, RECEIVED_RETURNS, encode_all, protocol_error, put_block},
@@ -10,6 +12,8 @@ use crate::{
 
 /// What the PING of a graceful drain carries, to tell its answer from others.
 const DRAIN_PING: [u8; 8] = *b"drain\0\0\0";
+/// Requests that may go on behind their answers at a time; the oldest is reset for one more.
+const LINGERING_MAX: usize = 64;
 const LAST_STREAM_ANY: u32 = (1 << 31) - 1;
 
 /// The server's side of one connection.
@@ -19,6 +23,8 @@ pub type Server = Connection<ServerHalf>;
 #[derive(Debug, Default)]
 pub struct ServerHalf {
     drain: Drain,
+    /// Streams that linger, and until when, the oldest first. Some have ended since.
+    lingering: VecDeque<(u64, u32)>,
 }
 
 /// How far a graceful end is.
@@ -78,7 +84,21 @@ impl Connection<ServerHalf> {
             let last = self.last_stream;
             frame::put_go_away(self.output.small(), last, ErrorCode::NO_ERROR, b"");
             self.half.drain = Drain::Final { last };
+            self.end_lingering(|_, _| true);
             ServerHalf::after_close(self);
+        }
+    }
+
+    /// Asks for the end of requests that are answered and go on, from the oldest on, as long as its deadline and their
+    /// number say that it `is_due`.
+    fn end_lingering(&mut self, is_due: impl Fn(u64, usize) -> bool) {
+        while let Some(&(deadline, id)) = self.half.lingering.front()
+            && is_due(deadline, self.half.lingering.len())
+        {
+            self.half.lingering.pop_front();
+            if self.lingers(id) {
+                self.reset(StreamId(id), ErrorCode::NO_ERROR);
+            }
         }
     }
 
@@ -142,20 +162,37 @@ impl Half for ServerHalf {
         server.handle_trailers(id, end, verdict)
     }
 
-    /// The stream is done, whether or not the request came to its end.
+    /// The stream is done if the request came to its end. If not (DIFF(etcd)), the client has some time to end it: a reset at once
+    /// would make what is on its way a matter of no rules (RFC 9113 5.1), so that nobody would tell it of its mistakes.
     fn after_sent_end(server: &mut Server, slot: Slot) {
-        let stream = server.streams.at(slot);
-        let (id, receiving) = (stream.id, stream.receiving);
         server.resets.give_back(1);
-        if receiving {
-            frame::put_reset(server.output.small(), id, ErrorCode::NO_ERROR);
-            server.close_stream(id, Ended::ByUs);
-        } else {
+        let stream = server.streams.at(slot);
+        let id = stream.id;
+        if !stream.receiving {
+            return server.close_stream(id, Ended::ByPeer);
+        }
+        stream.lingers = true;
+        let held = std::mem::take(&mut stream.held_bytes);
+        server.release_connection(held);
+        let (now, linger) = (server.now_ms, server.config.linger_ms);
+        server.half.lingering.push_back((now.saturating_add(linger), id));
+        let max = match server.half.drain {
+            Drain::Final { .. } => 0,
+            Drain::No | Drain::Announced => LINGERING_MAX,
+        };
+        server.end_lingering(|deadline, count| deadline <= now || count > max);
+    }
+
+    fn after_received_end(server: &mut Server, id: u32) {
+        if server.lingers(id) {
             server.close_stream(id, Ended::ByPeer);
         }
     }
 
-    fn after_received_end(_: &mut Server, _: u32) {}
+    fn after_time(server: &mut Server) {
+        let now = server.now_ms;
+        server.end_lingering(|deadline, _| deadline <= now);
+    }
 
     fn after_close(server: &mut Server) {
         if matches!(server.half.drain, Drain::Final { .. }) && server.streams.is_empty() {

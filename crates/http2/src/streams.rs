@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) head_received: bool,
     /// Our head is sent.
     pub(crate) head_sent: bool,
+    /// A request that is answered in full and goes on: what comes is checked, and dropped.
+    pub(crate) lingers: bool,
     /// Data handed out is returned to the peer by [`crate::Connection::release`] only.
     pub(crate) held: bool,
     /// Bytes handed out and not yet returned.
@@ -50,6 +52,7 @@ impl Stream {
             receiving: true,
             head_received: false,
             head_sent: false,
+            lingers: false,
             held: false,
             held_bytes: 0,
             length_left: None,

@@ -16,6 +16,8 @@ pub(crate) use http2::Http2;
 
 /// What an HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The longest first line of a request of HTTP/1.
+const FIRST_LINE_MAX: usize = 4096;
 /// How long a client may take to say what it speaks.
 const SNIFF_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a closed connection is read on, lest unread input make the kernel drop our last words.
@@ -24,6 +26,18 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const READS_MAX: usize = 16;
 /// Rounds of writing and of filling up of one connection in one turn.
 const WRITES_MAX: usize = 64;
+
+/// Whether the first line is that of an HTTP/1 request; `None` as long as it is not whole. etcd hangs up without a word
+/// on whoever begins otherwise.
+fn speaks_http1(prefix: &[u8]) -> Option<bool> {
+    let Some(end) = prefix.iter().position(|byte| *byte == b'\n') else {
+        return (prefix.len() >= FIRST_LINE_MAX).then_some(false);
+    };
+    let line = prefix.get(..end).unwrap_or_default().trim_ascii_end();
+    let mut words = line.splitn(3, |byte| *byte == b' ');
+    let version = words.nth(2).unwrap_or_default();
+    Some(end < FIRST_LINE_MAX && matches!(version, b"HTTP/1.0" | b"HTTP/1.1"))
+}
 
 /// A client's connection.
 #[derive(Debug)]
@@ -121,7 +135,11 @@ impl Connection {
                 prefix.extend_from_slice(data);
                 let seen = prefix.len().min(PREFACE.len());
                 if prefix.get(..seen) != PREFACE.get(..seen) {
-                    return Fate::Http1(std::mem::take(prefix));
+                    return match speaks_http1(prefix) {
+                        None => Fate::Ready,
+                        Some(true) => Fate::Http1(std::mem::take(prefix)),
+                        Some(false) => Fate::Gone,
+                    };
                 }
                 if seen < PREFACE.len() {
                     return Fate::Ready;

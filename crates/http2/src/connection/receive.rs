@@ -164,6 +164,7 @@ impl<H: Half> Connection<H> {
             self.now_ms = now_ms;
             self.resets.refill(elapsed_ms);
             self.idle_frames.refill(elapsed_ms);
+            H::after_time(self);
         }
         match self.next_notice(input) {
             Ok(Some(notice)) => Ok(Some(self.event(notice))),
@@ -416,8 +417,9 @@ impl<H: Half> Connection<H> {
             return self.fail_stream(id, code).map(|()| None);
         }
         stream.receiving = false;
+        let lingers = stream.lingers;
         H::after_received_end(self, id);
-        Ok(Some(Notice::Trailers { stream: id }))
+        Ok((!lingers).then_some(Notice::Trailers { stream: id }))
     }
 
     /// The header of a DATA frame: windows are charged for all of it at once.
@@ -543,7 +545,10 @@ impl<H: Half> Connection<H> {
             }
         }
         stream.receiving = !end;
-        if stream.held {
+        let lingers = stream.lingers;
+        if lingers {
+            self.release_connection(length);
+        } else if stream.held {
             stream.held_bytes += length;
         } else {
             self.release_stream(id, length);
@@ -552,7 +557,7 @@ impl<H: Half> Connection<H> {
         if end {
             H::after_received_end(self, id);
         }
-        Ok(Some(Notice::Data { stream: id, data, end }))
+        Ok((!lingers).then_some(Notice::Data { stream: id, data, end }))
     }
 
     fn handle_reset<'i>(
@@ -569,8 +574,9 @@ impl<H: Half> Connection<H> {
             return self.take_idle_frames(1).map(|()| None);
         }
         self.take_reset()?;
+        let lingers = self.lingers(id);
         self.close_stream(id, Ended::ByPeer);
-        Ok(Some(Notice::Reset { stream: id, code }))
+        Ok((!lingers).then_some(Notice::Reset { stream: id, code }))
     }
 
     fn handle_ping<'i>(

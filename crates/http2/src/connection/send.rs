@@ -48,8 +48,8 @@ impl<H: Half> Connection<H> {
         self.after_push(slot, end);
     }
 
-    /// Queues the trailers behind the body, which is complete. If a server's request is not, the stream is reset
-    /// with NO_ERROR after them, as grpc-go does.
+    /// Queues the trailers behind the body, which is complete. If a server's request is not, it is checked and
+    /// dropped until [`crate::Config::linger_ms`] have passed, and then the stream is reset with NO_ERROR.
     pub fn send_trailers(&mut self, stream: StreamId, fields: &[Field<'_>]) {
         let Some(slot) = self.find_open(stream) else { return };
         let stream = self.streams.at(slot);

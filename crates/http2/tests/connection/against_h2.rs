@@ -100,6 +100,8 @@ fn any_scene() -> impl Strategy<Value = Scene> {
                 writable_mark: 1000,
                 // One-byte windows are updated byte by byte, which is what the budget is against.
                 idle_frame_burst: u32::MAX,
+                // Time stands still here.
+                linger_ms: 0,
                 ..Config::default()
             };
             Scene {

@@ -44,6 +44,8 @@ fn any_config() -> impl Strategy<Value = Config> {
     let window = prop_oneof![1u32..100, 1000u32..65_535, Just(1u32 << 20)];
     (window, 65_535u32..200_000, 16_384u32..40_000, 0u32..5000, 1usize..300_000, 1u32..6).prop_map(
         |(window, connection, frame, table, mark, streams)| Config {
+            // Time stands still here.
+            linger_ms: 0,
             max_concurrent_streams: if streams == 5 { u32::MAX } else { streams },
             initial_window: window,
             connection_window: connection,

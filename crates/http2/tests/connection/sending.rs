@@ -42,13 +42,62 @@ fn an_answer_may_end_with_its_head_or_its_body() {
     assert_eq!(peer.written(), "< HEADERS 3\n< DATA 3 \"x\" END\n< HEADERS 5\n< DATA 5 \"\" END");
 }
 
+fn turn_at(peer: &mut Peer, now_ms: u64, bytes: &[u8]) -> String {
+    peer.now_ms = now_ms;
+    peer.turn(bytes)
+}
+
 #[test]
-fn an_answer_before_the_request_ends_is_followed_by_no_error() {
-    let mut peer = Peer::new(&Config::default(), &[]);
+fn a_request_that_goes_on_behind_its_answer_is_reset_after_a_while() {
+    let mut peer = Peer::new(&Config { linger_ms: 1000, ..Config::default() }, &[]);
     peer.feed(&call(1, 0));
     peer.server.send_headers(ONE, 200, &OK, true);
-    assert_eq!(peer.written(), "< HEADERS 1 END\n< RST_STREAM 1 0");
-    assert_eq!(peer.turn(&data(1, END_STREAM, b"late")), "");
+    assert_eq!(peer.written(), "< HEADERS 1 END");
+    assert_eq!(turn_at(&mut peer, 999, &data(1, 0, b"late")), "");
+    assert_eq!(turn_at(&mut peer, 1000, &[]), "< RST_STREAM 1 0");
+    assert_eq!(turn_at(&mut peer, 1001, &data(1, END_STREAM, b"later")), "");
+}
+
+#[test]
+fn a_request_that_ends_behind_its_answer_is_not_reset() {
+    for end in [data(1, END_STREAM, b"late"), reset(1, 8)] {
+        let mut peer = Peer::new(&Config { linger_ms: 1000, ..Config::default() }, &[]);
+        peer.feed(&call(1, 0));
+        peer.server.send_headers(ONE, 200, &OK, true);
+        assert_eq!(peer.written(), "< HEADERS 1 END");
+        assert_eq!((peer.turn(&end), peer.server.open_streams()), (String::new(), 0));
+        assert_eq!(turn_at(&mut peer, 5000, &[]), "");
+    }
+}
+
+#[test]
+fn mistakes_behind_an_answer_are_told() {
+    let mistakes = [
+        (window_update(1, 0), "< RST_STREAM 1 1"),
+        (call(1, 0), "< RST_STREAM 1 1"),
+        ([reset(1, 8), data(1, 0, b"late")].concat(), "< RST_STREAM 1 5"),
+    ];
+    for (mistake, answer) in mistakes {
+        let mut peer = Peer::new(&Config { linger_ms: 1000, ..Config::default() }, &[]);
+        peer.feed(&call(1, 0));
+        peer.server.send_headers(ONE, 200, &OK, true);
+        assert_eq!(peer.written(), "< HEADERS 1 END");
+        assert_eq!(peer.turn(&mistake), answer);
+    }
+}
+
+#[test]
+fn few_requests_go_on_behind_their_answers() {
+    let mut peer = Peer::new(&Config { linger_ms: 1000, ..Config::default() }, &[]);
+    let calls = (1..400).step_by(2);
+    let resets: usize = calls
+        .map(|id| {
+            peer.feed(&call(id, 0));
+            peer.server.send_headers(StreamId(id), 200, &OK, true);
+            peer.written().matches("RST_STREAM").count()
+        })
+        .sum();
+    assert_eq!((resets, peer.server.open_streams()), (200 - 64, 64));
 }
 
 #[test]

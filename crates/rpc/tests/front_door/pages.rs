@@ -54,6 +54,22 @@ fn version_and_unknown_paths() {
     assert!(body(&member, "/debug/vars").contains("\"raft.status\""));
 }
 
+/// As etcd does with what is neither HTTP/2 nor HTTP/1.
+#[test]
+fn who_speaks_something_else_is_hung_up_on() {
+    let member = Member::start();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(4096));
+    for text in ["INVALID CONNECTION PREFACE\r\n\r\n", "hello\n", "GET / HTTP/2.0\r\n\r\n", &long] {
+        let mut socket = member.connect();
+        socket.write_all(text.as_bytes()).expect("open");
+        let mut answer = Vec::new();
+        // What the other side had not read may be why the connection ends.
+        let _ = socket.read_to_end(&mut answer);
+        assert_eq!(String::from_utf8_lossy(&answer), "", "{text}");
+    }
+    assert_eq!(body(&member, "/health"), r#"200 {"health":"true","reason":""}"#);
+}
+
 #[test]
 fn health() {
     let member = Member::start();
