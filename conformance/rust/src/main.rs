@@ -1,32 +1,48 @@
-//! A server judged by the crate `etcd-client`: `rustclient HOST:PORT`, on an empty store.
+//! A server judged by the crate `etcd-client`: `rustclient SERVER FOLDER PORT`. PORT and the one after it must be free.
 //!
 //! Prints `ok name` or `FAIL name: why` for each case, and the totals.
 
+mod concurrency;
 mod kv;
 mod lease;
 mod maintenance;
+mod restarts;
+mod server;
 mod watch;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error};
+
+use server::Server;
 
 /// Why a case failed.
 type Failure = String;
 
 /// No case takes longer.
 const CASE_TIMEOUT: Duration = Duration::from_secs(20);
+/// But for those that stop the server.
+const RESTARTS_TIMEOUT: Duration = Duration::from_secs(120);
 
-#[tokio::main(worker_threads = 2)]
+#[tokio::main(worker_threads = 3)]
 async fn main() -> ExitCode {
-    let Some(endpoint) = std::env::args().nth(1) else {
-        eprintln!("usage: rustclient HOST:PORT");
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((program, folder, port)) = parse(&args) else {
+        eprintln!("usage: rustclient SERVER FOLDER PORT");
         return ExitCode::FAILURE;
     };
+    let mut server = match Server::start(program, folder, port) {
+        Ok(server) => server,
+        Err(err) => {
+            println!("FAIL start: {err}\n0 passed, 1 failed");
+            return ExitCode::FAILURE;
+        }
+    };
     let options = ConnectOptions::new().with_timeout(Duration::from_secs(10));
-    let client = match Client::connect([endpoint], Some(options)).await {
+    let client = match Client::connect([server.endpoint()], Some(options)).await {
         Ok(client) => client,
         Err(err) => {
             println!("FAIL connect: {err}\n0 passed, 1 failed");
@@ -36,7 +52,10 @@ async fn main() -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     macro_rules! case {
         ($name:literal, $case:path) => {
-            let result = tokio::time::timeout(CASE_TIMEOUT, $case(client.clone())).await;
+            case!($name, CASE_TIMEOUT, $case(client.clone()));
+        };
+        ($name:literal, $limit:expr, $case:expr) => {
+            let result = tokio::time::timeout($limit, $case).await;
             match result.unwrap_or_else(|_| Err("it takes too long".to_owned())) {
                 Ok(()) => {
                     passed += 1;
@@ -70,8 +89,18 @@ async fn main() -> ExitCode {
     case!("snapshot", maintenance::snapshot);
     case!("defragmentation and alarms", maintenance::defragment);
     case!("members", maintenance::members);
+    case!("locks", concurrency::locks);
+    case!("elections", concurrency::elections);
+    let restarts = restarts::watch_and_lease(client.clone(), &mut server);
+    case!("watch and lease across restarts", RESTARTS_TIMEOUT, restarts);
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the command line says: the server's program, a folder for it, and a port.
+fn parse(args: &[String]) -> Option<(PathBuf, PathBuf, u16)> {
+    let [program, folder, port] = args else { return None };
+    Some((program.into(), folder.into(), port.parse().ok()?))
 }
 
 /// An error of the client as a failure.

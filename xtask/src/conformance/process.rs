@@ -191,6 +191,16 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// The first of two ports in sequence that are free.
+pub(crate) fn two_free_ports() -> u16 {
+    loop {
+        let first = free_port();
+        if free_port() == first + 1 {
+            return first;
+        }
+    }
+}
+
 /// The identity of a member: its name, its directory and its ports, which stay the same over restarts and
 /// whichever binary runs it (member and cluster ids follow from the peer URL).
 #[derive(Debug, Clone)]

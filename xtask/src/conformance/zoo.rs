@@ -179,7 +179,7 @@ fn compare(
         let mut command = (language.check)(place, server, &folder.join(name), port);
         process::run(&mut command, b"", CHECK_LIMIT)
     };
-    let (real_ports, our_ports) = (two_ports(), two_ports());
+    let (real_ports, our_ports) = (process::two_free_ports(), process::two_free_ports());
     let (theirs, mine) = thread::scope(|scope| {
         let theirs = scope.spawn(|| check(servers[0], "real", real_ports));
         let mine = check(servers[1], "ours", our_ports);
@@ -192,16 +192,6 @@ fn compare(
         outcome.case(&format!("zoo, {}", language.name), Err(why));
     }
     Ok(())
-}
-
-/// The first of two ports in sequence that are free.
-fn two_ports() -> u16 {
-    loop {
-        let first = process::free_port();
-        if process::free_port() == first + 1 {
-            return first;
-        }
-    }
 }
 
 fn same_cases(theirs: &Output, mine: &Output) -> Result<(), String> {
