@@ -47,14 +47,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// As few threads as there are connections: more would only wait for each other.
+/// No more threads than there are connections, since more would only wait for each other; and half of the machine at
+/// most, since the other half is the server's.
 fn run(action: command::Action, session: Session) -> Result<(), Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let half = std::thread::available_parallelism().map_or(1, usize::from) / 2;
     let conns = usize::try_from(session.input.uint("conns")).unwrap_or(usize::MAX);
-    let runtime = if cores.min(conns) <= 1 {
+    let threads = half.min(conns);
+    let runtime = if threads <= 1 {
         Builder::new_current_thread().enable_all().build()
     } else {
-        Builder::new_multi_thread().worker_threads(cores.min(conns)).enable_all().build()
+        Builder::new_multi_thread().worker_threads(threads).enable_all().build()
     };
     runtime.map_err(Failure::new)?.block_on(action(session))
 }

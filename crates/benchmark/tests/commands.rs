@@ -89,6 +89,7 @@ fn every_command_makes_as_many_requests_as_it_is_told() {
         ("txn-mixed --total 1 --rw-ratio 0", &[("txn-mixed-read", 0), ("txn-mixed-write", 1)]),
         ("stm --total 30 --clients 3 --keys 5 --keys-per-txn 2 --isolation ss", &[("stm", 30)]),
         ("stm --total 10 --clients 2 --stm-locker lock-client", &[("stm", 10)]),
+        ("stm --total 10 --clients 2 --stm-locker lock-rpc", &[("stm", 10)]),
         ("lease-keepalive --total 30 --clients 2", &[("lease-keepalive", 30)]),
         (
             "watch --streams 3 --watch-per-stream 4 --watched-key-total 2 --key-space-size 2 --sequential-keys --put-total 10",

@@ -1,38 +1,34 @@
-//! One connection to one endpoint. This is the one place that knows which library speaks gRPC.
+//! One connection to one endpoint. This is the one place that knows how gRPC is spoken.
 //!
-//! The library is given one socket and no way to another, so that a broken connection stays broken and a failed
+//! A connection has one socket and no way to another, so that a broken connection stays broken and a failed
 //! call says whether its request can have gone out: whoever keeps the connections decides what follows.
+//!
+//! Callers queue what they have to say in the state that they share with the connection's task (`driver`), which owns
+//! the socket. It reads what there is, wakes those whose calls have news, and writes what they said meanwhile at once.
 
-use std::error::Error as StdError;
-use std::io;
+mod driver;
+
 use std::marker::PhantomData;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use api::error::transport::streaming_message_larger_than_max;
 use api::{Code, Status};
-use http::uri::PathAndQuery;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use grpc::{CallId, Connection, End, Field, Kind, Next, Unopened};
 use prost::Message;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::metadata::AsciiMetadataValue;
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use crate::endpoint::Target;
 
 /// How long a connection may take until the server has said that it speaks HTTP/2 (grpc-go's minimum).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What may be under way to this client before it has read anything: of one call, and of all.
-const WINDOW_BYTES: (u32, u32) = (4 << 20, 16 << 20);
-
-/// The type byte of the frame that a server begins with.
-const SETTINGS: u8 = 4;
+/// How this client presents itself.
+const USER_AGENT: &str = concat!("quorate/", env!("CARGO_PKG_VERSION"));
 
 /// How connections are made and what they carry.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +54,82 @@ pub(crate) struct Failure {
     pub(crate) is_unsent: bool,
 }
 
+impl From<End> for Failure {
+    fn from(end: End) -> Self {
+        Self { status: end.status, is_unsent: end.is_unsent }
+    }
+}
+
 /// A connection; ends when the last clone and all calls have ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Channel {
-    inner: tonic::transport::Channel,
+    handle: Arc<Handle>,
     options: Options,
-    closed: Arc<watch::Sender<bool>>,
+}
+
+/// What keeps the connection's task alive.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+/// What callers and the connection's task share. A lock, since both are at home on any thread; it is held to queue
+/// and to look, never while the socket is read or written.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    closed: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    connection: Connection,
+    /// Who waits for news of a call.
+    waiting: FxHashMap<CallId, Waker>,
+    /// Who waits for the server to allow one more call.
+    crowded_out: Vec<Waker>,
+    /// The connection's task, if it is not awake already.
+    task: Option<Waker>,
+    /// Why there is no connection any more.
+    ended: Option<String>,
+    /// Nobody has use for the connection any more.
+    is_abandoned: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// There is something to write.
+    fn wake_task(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    fn wait_for_news(&mut self, call: CallId, context: &Context<'_>) {
+        match self.waiting.get_mut(&call) {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => {
+                self.waiting.insert(call, context.waker().clone());
+            }
+        }
+    }
+
+    fn tell(&mut self, call: CallId) {
+        if let Some(waker) = self.waiting.remove(&call) {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.is_abandoned = true;
+        state.wake_task();
+    }
 }
 
 impl Channel {
@@ -77,67 +143,27 @@ impl Channel {
                 if address.is_empty() { String::new() } else { format!("address {address}: ") };
             return Err(format!("{address}{why}"));
         }
-        tokio::time::timeout(CONNECT_TIMEOUT, Self::open(target, options))
+        tokio::time::timeout(CONNECT_TIMEOUT, driver::open(target, options))
             .await
             .unwrap_or_else(|_| Err("timed out".to_owned()))
             .map_err(|reason| format!("{}: {reason}", target.shown()))
     }
 
-    async fn open(target: &Target, options: Options) -> Result<Self, String> {
-        let socket = Socket::connect(target).await.map_err(|error| format!("connect: {error}"))?;
-        let closed = Arc::new(watch::Sender::new(false));
-        let (began, has_begun) = oneshot::channel();
-        let guarded = Guarded {
-            socket,
-            head: Vec::with_capacity(PREFACE_BYTES),
-            began: Some(began),
-            closed: Arc::clone(&closed),
-        };
-        let mut endpoint =
-            tonic::transport::Endpoint::from_shared(format!("http://{}", target.authority()))
-                .map_err(|error| error.to_string())?
-                .initial_stream_window_size(WINDOW_BYTES.0)
-                .initial_connection_window_size(WINDOW_BYTES.1);
-        if let Some((time, timeout)) = options.keep_alive {
-            endpoint = endpoint
-                .http2_keep_alive_interval(time)
-                .keep_alive_timeout(timeout)
-                .keep_alive_while_idle(options.keep_alive_while_idle);
-        }
-        let only = Arc::new(Mutex::new(Some(guarded)));
-        let connector = tower::service_fn(move |_| {
-            let socket = only.lock().ok().and_then(|mut only| only.take());
-            let socket = socket.map(TokioIo::new).ok_or(io::ErrorKind::NotConnected);
-            std::future::ready(socket.map_err(io::Error::from))
-        });
-        let inner = endpoint
-            .connect_with_connector(connector)
-            .await
-            .map_err(|error| root_cause(&error).to_string())?;
-        match has_begun.await {
-            Ok(Ok(())) => Ok(Self { inner, options, closed }),
-            Ok(Err(reason)) => Err(reason),
-            Err(_) => {
-                Err("the server closed the connection before it had said anything".to_owned())
-            }
-        }
-    }
-
     /// Whether the connection is of no use any more.
     pub(crate) fn is_closed(&self) -> bool {
-        *self.closed.borrow()
+        *self.handle.0.closed.borrow()
     }
 
     /// Waits until the connection is of no use any more.
     pub(crate) async fn wait_closed(&self) {
-        let mut closed = self.closed.subscribe();
+        let mut closed = self.handle.0.closed.subscribe();
         // The sender is in `self`.
         let _ = closed.wait_for(|is_closed| *is_closed).await;
     }
 
     /// Takes no further calls.
     pub(crate) fn close(&self) {
-        self.closed.send_replace(true);
+        self.handle.0.closed.send_replace(true);
     }
 
     /// A call with one request and one response.
@@ -151,12 +177,21 @@ impl Channel {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        self.check_length(&message)?;
-        let mut grpc = self.ready().await?;
-        let request = request(metadata, message)?;
-        let codec = Prost::<Q, A>::new(self.options.receive_bytes_max);
-        let response = grpc.unary(request, PathAndQuery::from_static(path), codec).await;
-        response.map(tonic::Response::into_inner).map_err(Failure::from)
+        let (length, max) = (message.encoded_len(), self.options.send_bytes_max);
+        if length > max {
+            let status = streaming_message_larger_than_max(length as u64, max as u64);
+            return Err(Failure { status, is_unsent: false });
+        }
+        let mut call = self
+            .start(path, metadata, Kind::Unary, |connection, call| {
+                connection.send(call, &message, true);
+            })
+            .await?;
+        let Some(answer) = call.next().await? else {
+            let status = Status::fixed(Code::Internal, "an answer without a message");
+            return Err(Failure { status, is_unsent: false });
+        };
+        decode(answer).map_err(|status| Failure { status, is_unsent: false })
     }
 
     /// A call with any number of messages either way. Returns when the server has begun to answer, which may be
@@ -171,283 +206,217 @@ impl Channel {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let mut grpc = self.ready().await?;
-        let request = request(metadata, UnboundedReceiverStream::new(messages))?;
-        let codec = Prost::<Q, A>::new(self.options.receive_bytes_max);
-        let response = grpc.streaming(request, PathAndQuery::from_static(path), codec).await?;
-        Ok(Answers(response.into_inner()))
+        let mut call = self.start(path, metadata, Kind::Streaming, |_, _| {}).await?;
+        let pump = tokio::spawn(pump(Arc::clone(&self.handle.0), call.id, messages));
+        call.pump = Some(pump.abort_handle());
+        call.begun().await?;
+        Ok(Answers { call, types: PhantomData })
     }
 
-    async fn ready(&self) -> Result<tonic::client::Grpc<tonic::transport::Channel>, Failure> {
-        let mut grpc =
-            tonic::client::Grpc::new(self.inner.clone()).max_decoding_message_size(usize::MAX);
-        match grpc.ready().await {
-            Ok(()) => Ok(grpc),
-            Err(error) => {
-                let status = Status::new(Code::Unavailable, root_cause(&error).to_string());
-                Err(Failure { status, is_unsent: true })
+    /// Begins a call, and says first what `first` says; waits while as many are under way as the server allows.
+    async fn start(
+        &self,
+        path: &'static str,
+        metadata: &Metadata,
+        kind: Kind,
+        first: impl Fn(&mut Connection, CallId),
+    ) -> Result<Call, Failure> {
+        let fields = Fields::new(metadata)?;
+        let length_max = self.options.receive_bytes_max;
+        let id = std::future::poll_fn(|context| {
+            let mut state = self.handle.0.state();
+            match state.connection.start(path, fields.list(), kind, length_max) {
+                Ok(id) => {
+                    first(&mut state.connection, id);
+                    state.wake_task();
+                    Poll::Ready(Ok(id))
+                }
+                Err(Unopened::Full) => {
+                    state.crowded_out.push(context.waker().clone());
+                    Poll::Pending
+                }
+                Err(Unopened::Ending) => {
+                    let reason = state.ended.clone();
+                    let reason = reason.unwrap_or_else(|| "the server is going away".to_owned());
+                    let status = Status::new(Code::Unavailable, reason);
+                    Poll::Ready(Err(Failure { status, is_unsent: true }))
+                }
+            }
+        });
+        Ok(Call { id: id.await?, handle: Arc::clone(&self.handle), pump: None, has_ended: false })
+    }
+}
+
+/// Sends a stream's messages as they come.
+async fn pump<Q: Message>(
+    shared: Arc<Shared>,
+    call: CallId,
+    mut messages: mpsc::UnboundedReceiver<Q>,
+) {
+    while let Some(message) = messages.recv().await {
+        let mut state = shared.state();
+        state.connection.send(call, &message, false);
+        // The call may have failed over it.
+        state.tell(call);
+        state.wake_task();
+    }
+    let mut state = shared.state();
+    state.connection.half_close(call);
+    state.wake_task();
+}
+
+/// A call under way. Given up when dropped before its end.
+#[derive(Debug)]
+struct Call {
+    id: CallId,
+    handle: Arc<Handle>,
+    /// The task that sends the messages of a stream.
+    pump: Option<AbortHandle>,
+    has_ended: bool,
+}
+
+impl Call {
+    /// Waits for the server to begin to answer.
+    ///
+    /// # Errors
+    /// If it answers with nothing but a status that is not OK.
+    async fn begun(&mut self) -> Result<(), Failure> {
+        std::future::poll_fn(|context| {
+            let mut state = self.handle.0.state();
+            if state.connection.has_begun(self.id) {
+                return Poll::Ready(());
+            }
+            state.wait_for_news(self.id, context);
+            Poll::Pending
+        })
+        .await;
+        let failure = self.handle.0.state().connection.take_failure(self.id);
+        match failure {
+            Some(end) => {
+                self.has_ended = true;
+                Err(end.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The next message, or `None` at an orderly end. May be given up and called again.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let next = std::future::poll_fn(|context| {
+            let mut state = self.handle.0.state();
+            match state.connection.next(self.id) {
+                Next::Message(message) => {
+                    // Room that was made is told to the server.
+                    if state.connection.has_output() {
+                        state.wake_task();
+                    }
+                    Poll::Ready(Ok(message))
+                }
+                Next::End(end) => Poll::Ready(Err(end)),
+                Next::Pending => {
+                    state.wait_for_news(self.id, context);
+                    Poll::Pending
+                }
+            }
+        });
+        match next.await {
+            Ok(message) => Ok(Some(message)),
+            Err(end) => {
+                self.has_ended = true;
+                self.stop_pump();
+                if end.status.code == Code::Ok { Ok(None) } else { Err(end.into()) }
             }
         }
     }
 
-    fn check_length(&self, message: &impl Message) -> Result<(), Failure> {
-        let (length, max) = (message.encoded_len(), self.options.send_bytes_max);
-        if length <= max {
-            return Ok(());
+    fn stop_pump(&mut self) {
+        if let Some(pump) = self.pump.take() {
+            pump.abort();
         }
-        let status = streaming_message_larger_than_max(length as u64, max as u64);
-        Err(Failure { status, is_unsent: false })
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.stop_pump();
+        let mut state = self.handle.0.state();
+        state.connection.cancel(self.id);
+        state.waiting.remove(&self.id);
+        for waker in state.crowded_out.drain(..) {
+            waker.wake();
+        }
+        if !self.has_ended {
+            state.wake_task();
+        }
     }
 }
 
 /// The messages that a server sends.
 #[derive(Debug)]
-pub(crate) struct Answers<A>(tonic::Streaming<A>);
+pub(crate) struct Answers<A> {
+    call: Call,
+    types: PhantomData<fn() -> A>,
+}
 
-impl<A> Answers<A> {
+impl<A: Message + Default> Answers<A> {
     /// The next one, or `None` at an orderly end. May be given up and called again.
     pub(crate) async fn next(&mut self) -> Result<Option<A>, Status> {
-        self.0.message().await.map_err(|status| Failure::from(status).status)
-    }
-}
-
-/// A request with its metadata.
-fn request<T>(metadata: &Metadata, content: T) -> Result<tonic::Request<T>, Failure> {
-    let mut request = tonic::Request::new(content);
-    let fields = request.metadata_mut();
-    fields.insert("client-api-version", AsciiMetadataValue::from_static(crate::API_VERSION));
-    if metadata.require_leader {
-        fields.insert("hasleader", AsciiMetadataValue::from_static("true"));
-    }
-    if let Some(token) = &metadata.token {
-        let value = AsciiMetadataValue::try_from(token.as_str()).map_err(|_| Failure {
-            status: Status::fixed(Code::Internal, "a token with characters that can't be sent"),
-            is_unsent: false,
-        })?;
-        fields.insert("token", value);
-    }
-    Ok(request)
-}
-
-/// What the library calls an error is either the server's status, or has its reason among its sources.
-impl From<tonic::Status> for Failure {
-    fn from(status: tonic::Status) -> Self {
-        let code = Code::from_number(status.code() as u64);
-        let Some(source) = status.source() else {
-            let status = Status::new(code, status.message().to_owned());
-            return Self { status, is_unsent: false };
-        };
-        let is_unsent = chain(source).any(|error| {
-            error.is::<tonic::ConnectError>()
-                || error.downcast_ref().is_some_and(hyper::Error::is_canceled)
-                || error.downcast_ref().is_some_and(is_untouched)
-        });
-        let code = match chain(source).find_map(reset) {
-            _ if is_unsent => Code::Unavailable,
-            Some(h2::Reason::CANCEL) => Code::Canceled,
-            Some(h2::Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
-            Some(_) => Code::Internal,
-            None => Code::Unavailable,
-        };
-        let message = format!("error reading from server: {}", root_cause(source));
-        Self { status: Status::new(code, message), is_unsent }
-    }
-}
-
-/// Whether the server has said that it has not looked at the stream: it refused it, or it is beyond the last one
-/// that it takes before it goes away.
-fn is_untouched(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-/// The reason of a reset of the stream alone; the end of the connection is another matter.
-fn reset(error: &(dyn StdError + 'static)) -> Option<h2::Reason> {
-    let error = error.downcast_ref::<h2::Error>()?;
-    if error.is_reset() && error.is_remote() { error.reason() } else { None }
-}
-
-fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    chain(error).last().unwrap_or(error)
-}
-
-/// An error, and what it comes from.
-fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// Protocol buffers in gRPC's frames.
-struct Prost<Q, A> {
-    receive_bytes_max: usize,
-    types: PhantomData<fn(Q) -> A>,
-}
-
-impl<Q, A> Prost<Q, A> {
-    fn new(receive_bytes_max: usize) -> Self {
-        Self { receive_bytes_max, types: PhantomData }
-    }
-}
-
-impl<Q: Message + 'static, A: Message + Default + 'static> Codec for Prost<Q, A> {
-    type Encode = Q;
-    type Decode = A;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self::new(self.receive_bytes_max)
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self::new(self.receive_bytes_max)
-    }
-}
-
-impl<Q: Message, A> Encoder for Prost<Q, A> {
-    type Item = Q;
-    type Error = tonic::Status;
-
-    fn encode(&mut self, message: Q, out: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
-        message.encode(out).map_err(|error| tonic::Status::internal(error.to_string()))
-    }
-}
-
-impl<Q, A: Message + Default> Decoder for Prost<Q, A> {
-    type Item = A;
-    type Error = tonic::Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<A>, tonic::Status> {
-        use bytes::Buf as _;
-        let (length, max) = (bytes.remaining(), self.receive_bytes_max);
-        if length > max {
-            return Err(tonic::Status::resource_exhausted(format!(
-                "grpc: received message larger than max ({length} vs. {max})"
-            )));
+        match self.call.next().await {
+            Ok(message) => message.map(decode).transpose(),
+            Err(failure) => Err(failure.status),
         }
-        let message = A::decode(bytes).map_err(|error| {
-            tonic::Status::internal(format!(
-                "grpc: failed to unmarshal the received message: {error}"
-            ))
-        })?;
-        Ok(Some(message))
     }
 }
 
-/// A connected socket.
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+fn decode<A: Message + Default>(message: Bytes) -> Result<A, Status> {
+    A::decode(message).map_err(|error| {
+        let message = format!("grpc: failed to unmarshal the received message: {error}");
+        Status::new(Code::Internal, message)
+    })
 }
 
-impl Socket {
-    async fn connect(target: &Target) -> io::Result<Self> {
-        match target {
-            Target::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+/// The fields of a request's head: those of every call, and the metadata behind them.
+struct Fields<'a> {
+    fields: [Field<'a>; 6],
+    count: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn new(metadata: &'a Metadata) -> Result<Self, Failure> {
+        const NONE: Field<'static> = Field::literal("", b"");
+        let mut fields = [
+            Field::indexed("content-type", b"application/grpc"),
+            Field::indexed("user-agent", USER_AGENT.as_bytes()),
+            Field::indexed("te", b"trailers"),
+            Field::indexed("client-api-version", crate::API_VERSION.as_bytes()),
+            NONE,
+            NONE,
+        ];
+        let mut count = 4;
+        let mut add = |field| {
+            if let Some(place) = fields.get_mut(count) {
+                *place = field;
             }
-            Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
-            Target::Nowhere(_, why) => Err(io::Error::new(io::ErrorKind::InvalidInput, *why)),
-        }
-    }
-}
-
-/// The head of a frame, up to its type.
-const PREFACE_BYTES: usize = 4;
-
-/// A socket that tells when the server has begun to speak, and when the connection is given up.
-#[derive(Debug)]
-struct Guarded {
-    socket: Socket,
-    /// The first bytes from the server, until it is known what they are.
-    head: Vec<u8>,
-    began: Option<oneshot::Sender<Result<(), String>>>,
-    closed: Arc<watch::Sender<bool>>,
-}
-
-impl Guarded {
-    fn look(&mut self, bytes: &[u8]) {
-        if self.began.is_none() {
-            return;
-        }
-        self.head.extend(bytes.iter().take(PREFACE_BYTES - self.head.len()));
-        let verdict = match *self.head {
-            [_, _, _, SETTINGS] => Ok(()),
-            [b'H', b'T', b'T', b'P'] => Err("the server speaks HTTP/1 and not gRPC".to_owned()),
-            [0x15, 3, ..] => Err("the server wants TLS".to_owned()),
-            [_, _, _, _] => Err("the server does not speak HTTP/2".to_owned()),
-            _ => return,
+            count += 1;
         };
-        if let Some(began) = self.began.take() {
-            // Nobody waits any more if it took too long.
-            let _ = began.send(verdict);
+        if metadata.require_leader {
+            add(Field::indexed("hasleader", b"true"));
         }
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        self.closed.send_replace(true);
-    }
-}
-
-impl AsyncRead for Guarded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        self.look(buffer.filled().get(before..).unwrap_or_default());
-        result
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        if let Some(token) = &metadata.token {
+            if !token.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                let text = "a token with characters that can't be sent";
+                let status = Status::fixed(Code::Internal, text);
+                return Err(Failure { status, is_unsent: false });
+            }
+            add(Field::indexed("token", token.as_bytes()));
         }
+        Ok(Self { fields, count })
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, parts),
-            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(context, parts),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Socket::Unix(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+    fn list(&self) -> &[Field<'a>] {
+        self.fields.get(..self.count).unwrap_or_default()
     }
 }

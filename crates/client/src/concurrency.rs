@@ -6,12 +6,14 @@
 mod barrier;
 mod election;
 mod key;
+mod lock_service;
 mod mutex;
 mod queue;
 mod rw_mutex;
 mod session;
 mod stm;
 
+pub use api::v3lockpb::{LockResponse, UnlockResponse};
 pub use barrier::{Barrier, DoubleBarrier};
 pub use election::{Election, Observer};
 pub use mutex::Mutex;

@@ -65,11 +65,16 @@ impl Target {
             Self::Tcp(address) | Self::Nowhere(address, _) => address,
             Self::Unix(path) => {
                 let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-                let is_authority = format!("http://{name}").parse::<tonic::transport::Uri>();
-                if is_authority.is_ok() { name } else { "localhost" }
+                let is_authority = !name.is_empty() && name.bytes().all(may_be_in_authority);
+                if is_authority { name } else { "localhost" }
             }
         }
     }
+}
+
+/// The bytes that RFC 3986 3.2 has in an authority.
+fn may_be_in_authority(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@[]%".contains(&byte)
 }
 
 #[cfg(test)]

@@ -186,9 +186,9 @@ impl Half for ClientHalf {
     /// The answer is still to come.
     fn after_sent_end(_: &mut Client, _: Slot) {}
 
-    /// The stream is done, whether or not the request came to its end.
     fn after_time(_: &mut Client) {}
 
+    /// The stream is done, whether or not the request came to its end.
     fn after_received_end(client: &mut Client, id: u32) {
         let Some(stream) = client.streams.get(id) else { return };
         if matches!(stream.queue.end, End::Sent) {

@@ -6,7 +6,7 @@ use super::Finding;
 const RANKS: &[&[&str]] = &[
     &["env", "api", "failpoints", "mutant"],
     &["cobra", "http2", "raft"],
-    &["bolt", "raft-node", "wal"],
+    &["bolt", "grpc", "raft-node", "wal"],
     &["backend"],
     &["mvcc", "lease", "cluster"],
     &["apply"],
@@ -19,7 +19,7 @@ const RANKS: &[&[&str]] = &[
 
 /// Crates that do the same thing twice with the same input: no thread, no clock, no chance.
 pub(crate) const DETERMINISTIC: &[&str] =
-    &["http2", "raft", "wal", "bolt", "backend", "mvcc", "lease", "cluster", "apply", "replica"];
+    &["http2", "grpc", "raft", "wal", "bolt", "backend", "mvcc", "lease", "cluster", "apply", "replica"];
 
 /// What a deterministic crate may use of others' code. Nothing here starts threads, reads clocks or draws numbers.
 const DETERMINISTIC_MAY_USE: &[&str] =

@@ -4,47 +4,72 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use client::Client;
-use client::concurrency::{self, Isolation, Stm};
+use client::concurrency::{self, Isolation, Session, Stm};
 
 use crate::keys;
 use crate::load::drive;
-use crate::session::{Failure, Session};
+use crate::session::{self, Failure};
 
 const LOCK: &str = "stmlock";
 const KEY_SIZE: usize = 16;
 
+/// Who waits in the queue for the lock.
+#[derive(Debug)]
+enum Lock {
+    Client(concurrency::Mutex),
+    /// The server, for a session.
+    Rpc(Session),
+}
+
 /// Places in the queue for the lock, one for each client, each with a lease of its own.
 #[derive(Clone, Debug)]
-struct Locks(Arc<Mutex<Vec<concurrency::Mutex>>>);
+struct Locks(Arc<Mutex<Vec<Lock>>>);
 
 impl Locks {
-    async fn new(clients: &[Client]) -> client::Result<Self> {
+    async fn new(clients: &[Client], is_rpc: bool) -> client::Result<Self> {
         let mut free = Vec::new();
         for client in clients {
-            free.push(concurrency::Mutex::new(&client.session().await?, LOCK));
+            let session = client.session().await?;
+            free.push(if is_rpc {
+                Lock::Rpc(session)
+            } else {
+                Lock::Client(concurrency::Mutex::new(&session, LOCK))
+            });
         }
         Ok(Self(Arc::new(Mutex::new(free))))
     }
 
-    fn free(&self) -> std::sync::MutexGuard<'_, Vec<concurrency::Mutex>> {
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<Lock>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn under(&self, run: impl Future<Output = client::Result<()>>) -> client::Result<()> {
         let mut lock = self.free().pop().expect("no more requests at a time than clients");
-        let result = match lock.lock().await {
-            Ok(()) => {
-                let result = run.await;
-                result.and(lock.unlock().await)
-            }
-            Err(why) => Err(why),
-        };
+        let result = lock.hold(run).await;
         self.free().push(lock);
         result
     }
 }
 
-pub(crate) async fn stm(session: &Session) -> Result<(), Failure> {
+impl Lock {
+    /// Takes the lock, runs, and gives it back whatever came of it.
+    async fn hold(&mut self, run: impl Future<Output = client::Result<()>>) -> client::Result<()> {
+        match self {
+            Self::Client(mutex) => {
+                mutex.lock().await?;
+                let result = run.await;
+                result.and(mutex.unlock().await)
+            }
+            Self::Rpc(session) => {
+                let key = session.client().lock(LOCK, session.lease()).await?.key;
+                let result = run.await;
+                result.and(session.client().unlock(key).await.map(drop))
+            }
+        }
+    }
+}
+
+pub(crate) async fn stm(session: &session::Session) -> Result<(), Failure> {
     let space = session.positive("keys")?;
     let per_txn = session.number("keys-per-txn")?;
     if per_txn > space {
@@ -63,18 +88,20 @@ pub(crate) async fn stm(session: &Session) -> Result<(), Failure> {
         "ss" => Isolation::SerializableSnapshot,
         other => return Err(Failure::new(format!("unknown --isolation {other:?}"))),
     };
-    let is_locked = match session.input.text("stm-locker").as_str() {
-        "stm" => false,
-        "lock-client" => true,
-        "lock-rpc" => return Err(Failure::new("--stm-locker lock-rpc is not supported yet")),
+    let is_rpc = match session.input.text("stm-locker").as_str() {
+        "stm" => None,
+        "lock-client" => Some(false),
+        "lock-rpc" => Some(true),
         other => return Err(Failure::new(format!("unexpected stm locker {other:?}"))),
     };
     let size = session.size("val-size")?;
     let amount = session.amount("total", "rate")?;
     let clients = session.clients().await?;
     let writes = per_txn * percent / 100;
-    let locks =
-        if is_locked { Some(Locks::new(&clients).await.map_err(Failure::new)?) } else { None };
+    let locks = match is_rpc {
+        Some(is_rpc) => Some(Locks::new(&clients, is_rpc).await.map_err(Failure::new)?),
+        None => None,
+    };
     let report = drive(&clients, amount, session.samples(), move |client, _| {
         let keys = choose(space, per_txn);
         let locks = locks.clone();
