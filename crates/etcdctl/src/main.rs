@@ -47,8 +47,8 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(Exit { code, message }) => {
                     if let Some(message) = message {
-                        let error = Paint::stderr().on(Style::Bad, "Error:");
-                        output::stderr(&format!("{error} {message}\n"));
+                        let error = Paint::stderr().on(Style::Bad, &format!("Error: {message}"));
+                        output::stderr(&format!("{error}\n"));
                         hint::write(&message, session.endpoints());
                     }
                     code.into()

@@ -23,7 +23,8 @@ pub(crate) enum Style {
     Bad,
 }
 
-/// Whether there are colours: at a terminal that knows them, unless `NO_COLOR` is set.
+/// Whether there are colours: at a terminal that knows them, unless `NO_COLOR` is set. Whole lines are coloured and no parts
+/// of them, since there are programs that sit at terminals and look for text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Paint(bool);
 
@@ -41,7 +42,7 @@ impl Paint {
 
     fn of(stream: &impl IsTerminal) -> Self {
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let knows = env::var_os("TERM").is_none_or(|name| name != "dumb");
+        let knows = env::var_os("TERM").is_some_and(|name| name != "dumb");
         Self(stream.is_terminal() && knows && !is_set(NO_COLOR))
     }
 

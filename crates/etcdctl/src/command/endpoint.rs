@@ -46,12 +46,11 @@ pub(crate) fn health(session: &mut Session) -> Result<(), Exit> {
         for health in &healths {
             session.print(&Answer::Health(std::slice::from_ref(health)))?;
             if !health.error.is_empty() {
-                output::stderr(&format!(
-                    "{} is {}: failed to commit proposal: {}\n",
-                    health.endpoint,
-                    Paint::stderr().on(Style::Bad, "unhealthy"),
-                    health.error
-                ));
+                let text = format!(
+                    "{} is unhealthy: failed to commit proposal: {}",
+                    health.endpoint, health.error
+                );
+                output::stderr(&format!("{}\n", Paint::stderr().on(Style::Bad, &text)));
             }
         }
     }

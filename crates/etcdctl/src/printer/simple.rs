@@ -10,7 +10,7 @@ use api::mvccpb::KeyValue;
 use api::mvccpb::event::EventType;
 
 use super::{Printer, table};
-use crate::answer::Answer;
+use crate::answer::{Answer, Health};
 use crate::terminal::Style;
 
 /// Appends a line; a vector takes all that is written to it.
@@ -69,13 +69,11 @@ pub(super) fn print(printer: Printer, answer: &Answer<'_>) -> Vec<u8> {
         Answer::Health(list) => {
             // Those in trouble are named on standard error, by the command.
             for health in list.iter().filter(|health| health.error.is_empty()) {
-                line!(
-                    out,
-                    "{} is {}: successfully committed proposal: took = {}",
-                    health.endpoint,
-                    printer.paint.on(Style::Good, "healthy"),
-                    health.took
+                let Health { endpoint, took, .. } = health;
+                let text = format!(
+                    "{endpoint} is healthy: successfully committed proposal: took = {took}"
                 );
+                line!(out, "{}", printer.paint.on(Style::Good, &text));
             }
         }
         Answer::Status(list) => rows(out, &table::statuses(list)),
