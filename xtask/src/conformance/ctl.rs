@@ -1,8 +1,8 @@
 //! Part `ctl`: our etcdctl beside the official one. Both run the same scripts against our server, each from a fresh member;
 //! standard output, standard error and exit code of each command must be equal.
 //!
-//! The scripts are the commands of etcdctl in `conformance/cli.txt`, `conformance/ctl.txt` and, against the real server,
-//! `conformance/ctl-auth.txt`.
+//! The scripts are the commands of etcdctl in `conformance/cli.txt`, `conformance/ctl.txt`, `conformance/ctl-formats.txt`
+//! and, against the real server, `conformance/ctl-auth.txt`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -29,7 +29,12 @@ pub(super) fn run(
     let official = tools.bin("etcdctl");
     let member = Member::new(work.join("data"));
     let etcd = tools.bin("etcd");
-    let scripts = [("cli.txt", server), ("ctl.txt", server), ("ctl-auth.txt", etcd.as_path())];
+    let scripts = [
+        ("cli.txt", server),
+        ("ctl.txt", server),
+        ("ctl-formats.txt", server),
+        ("ctl-auth.txt", etcd.as_path()),
+    ];
     for (script, server) in scripts {
         let mut steps = cli::read(tools, script)?;
         steps.retain(|step| step.words[0] == "ctl" && !step.official);
@@ -41,6 +46,7 @@ pub(super) fn run(
             outcome.case(&name, cli::compare(want, got));
         }
     }
+    at_a_terminal(server, etcdctl, work, outcome)?;
     outcome.case("ctl an interrupted snapshot", interrupted_snapshot(server, etcdctl, work));
     for (name, flags) in MIRRORS {
         let theirs = mirror(server, &official, &official, flags, &work.join("theirs"));
@@ -52,6 +58,72 @@ pub(super) fn run(
         outcome.case(&format!("ctl make-mirror: {name}"), result);
     }
     Ok(())
+}
+
+/// What a person sees beyond what programs get: colours, progress, hints, and `top`. The program `script` is the terminal.
+fn at_a_terminal(
+    server: &Path,
+    etcdctl: &Path,
+    work: &Path,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    let server = Server::start(server, &Member::new(work.join("terminal")), &[])?;
+    let endpoint = server.endpoint();
+    let run = |line: &str, variable: &str, typed: &str| {
+        let mut command = Command::new("script");
+        let at = if line.contains("--endpoints") { "" } else { &format!("--endpoints {endpoint}") };
+        let line = format!("{variable} {} {at} {line}", etcdctl.display());
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.env("TERM", "xterm").env_remove("NO_COLOR").current_dir(work);
+        process::run(&mut command, typed.as_bytes(), Duration::from_secs(20))
+    };
+    let check = |output: &process::Output, code, has: &[&str], not: &[&str]| {
+        let text = output.text();
+        let missing = has.iter().find(|part| !text.contains(**part));
+        let surplus = not.iter().find(|part| text.contains(**part));
+        match (missing, surplus) {
+            _ if output.code != code => {
+                Err(format!("exit {} and not {code}: {text:?}", output.code))
+            }
+            (Some(part), _) => Err(format!("no {part:?} in {text:?}")),
+            (_, Some(part)) => Err(format!("{part:?} in {text:?}")),
+            (None, None) => Ok(()),
+        }
+    };
+    let health = format!("\x1b[32m{endpoint} is healthy: ");
+    let mut plain = Command::new(etcdctl);
+    plain.args(["--endpoints", &endpoint, "endpoint", "health"]);
+    let plain = process::run(&mut plain, b"", Duration::from_secs(20))?;
+    let once = "top --interval 100ms --once | cat";
+    let (begin, end) = ("\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l");
+    let nobody = "--endpoints 127.0.0.1:1 --command-timeout 200ms get a";
+    let results = [
+        ("colours", check(&run("endpoint health", "", "")?, 0, &[&health], &[])),
+        (
+            "NO_COLOR",
+            check(&run("endpoint health", "NO_COLOR=1", "")?, 0, &["is healthy:"], &["\x1b"]),
+        ),
+        (
+            "TERM=dumb",
+            check(&run("endpoint health", "TERM=dumb", "")?, 0, &["is healthy:"], &["\x1b"]),
+        ),
+        ("none in a pipe", check(&plain, 0, &["is healthy:"], &["\x1b"])),
+        ("progress", check(&run("snapshot save x.db", "", "")?, 0, &["snapshot ", "100%"], &[])),
+        ("a hint", check(&run(nobody, "", "")?, 1, &["Hint: nothing listens at 127.0.0.1:1"], &[])),
+        ("top", check(&run("top", "", "q")?, 0, &[begin, "leader", "q quits", end], &[])),
+        (
+            "top in a pipe",
+            check(&run(once, "", "")?, 0, &["MEMBER", "PUTS/S", "FSYNC P50"], &["\x1b"]),
+        ),
+        (
+            "top takes no arguments",
+            check(&run("top x", "", "")?, 128, &["accepts no arguments"], &[]),
+        ),
+    ];
+    for (name, result) in results {
+        outcome.case(&format!("ctl at a terminal: {name}"), result);
+    }
+    server.stop()
 }
 
 /// Ways to make a mirror, with their flags.
