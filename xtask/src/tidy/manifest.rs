@@ -18,8 +18,10 @@ const RANKS: &[&[&str]] = &[
 ];
 
 /// Crates that do the same thing twice with the same input: no thread, no clock, no chance.
-pub(crate) const DETERMINISTIC: &[&str] =
-    &["http2", "grpc", "raft", "wal", "bolt", "backend", "mvcc", "lease", "cluster", "apply", "replica"];
+pub(crate) const DETERMINISTIC: &[&str] = &[
+    "http2", "grpc", "raft", "wal", "bolt", "backend", "mvcc", "lease", "cluster", "apply",
+    "replica",
+];
 
 /// What a deterministic crate may use of others' code. Nothing here starts threads, reads clocks or draws numbers.
 const DETERMINISTIC_MAY_USE: &[&str] =

@@ -289,7 +289,7 @@ async fn endpoints_come_from(cluster: &Cluster) {
     let config = config.auto_sync_interval(Duration::from_millis(5)).reject_old_cluster();
     let client = Client::connect(config).await.expect("a client");
     eventually(async || (client.endpoints().len() == 3).then_some(())).await;
-    client.set_endpoints(["ftp://x:1"]).expect_err("no such scheme");
+    client.set_endpoints(["https://x:1"]).expect_err("no TLS");
 }
 
 #[test]
