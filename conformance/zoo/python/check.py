@@ -456,21 +456,12 @@ def case_gateway_watch_across_restarts(stubs):
     gateway.restarts_across(SERVER_PROCESS, lambda key, value: put(stubs, key, value))
 
 
-WAITING = [case_keep_alive_pings, case_gateway_lease_that_runs_out]
-STOPPING = [case_restart, case_gateway_watch_across_restarts]
-
-
-def main():
-    """Cases run in the order of the file, but for those that wait or stop the server."""
-    every = [case for name, case in globals().items() if name.startswith("case_")]
-    cases = [case for case in every if case not in WAITING + STOPPING]
-    return runner.run(cases, WAITING, STOPPING, ONLY, Stubs(SERVER_PROCESS.address))
-
-
 SERVER_PROCESS = Server(SERVER, FOLDER, int(PORT))
-SERVER_PROCESS.start()
-try:
-    code = main()
-finally:
-    SERVER_PROCESS.stop()
-sys.exit(code)
+runner.main(
+    globals(),
+    [case_keep_alive_pings, case_gateway_lease_that_runs_out],
+    [case_restart, case_gateway_watch_across_restarts],
+    ONLY,
+    SERVER_PROCESS,
+    lambda: Stubs(SERVER_PROCESS.address),
+)

@@ -156,17 +156,12 @@ def case_watch_across_restarts(etcd):
     equal("told of the end of watches", len(told), 2)
 
 
-def main():
-    waiting, stopping = [case_lease_that_runs_out], [case_watch_across_restarts]
-    every = [case for name, case in globals().items() if name.startswith("case_")]
-    cases = [case for case in every if case not in waiting + stopping]
-    return runner.run(cases, waiting, stopping, ONLY, connect())
-
-
 SERVER_PROCESS = Server(SERVER, FOLDER, int(PORT))
-SERVER_PROCESS.start()
-try:
-    code = main()
-finally:
-    SERVER_PROCESS.stop()
-sys.exit(code)
+runner.main(
+    globals(),
+    [case_lease_that_runs_out],
+    [case_watch_across_restarts],
+    ONLY,
+    SERVER_PROCESS,
+    connect,
+)

@@ -12,6 +12,19 @@ class NotYet(Exception):
     """The case is for a service that the server says it does not have."""
 
 
+def main(names, waiting, stopping, only, server, connect):
+    """Starts the server, runs all functions of `names` that are called `case_...` with what `connect` makes, in the order of
+    the file but for those of `waiting` and `stopping` (see `run`), and ends the program."""
+    cases = [case for name, case in names.items() if name.startswith("case_")]
+    ordered = [case for case in cases if case not in waiting + stopping]
+    server.start()
+    try:
+        code = run(ordered, waiting, stopping, only, connect())
+    finally:
+        server.stop()
+    sys.exit(code)
+
+
 def run(cases, waiting, stopping, only, argument):
     """Runs cases, functions named `case_...`, in this order; those of `waiting` mostly wait, so they run beside the others,
     but the first, which counts revisions; those of `stopping` stop the server. `only` may name some of them. Each

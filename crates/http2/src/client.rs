@@ -7,7 +7,7 @@ use crate::{
     connection::{Half, Notice, Pending, RECEIVED_RETURNS, protocol_error, put_block},
     flow::WINDOW_MAX,
     frame::{self, setting},
-    header_list::{ListKind, Unusable},
+    header_list::{ListKind, fault_of_head},
     streams::{End, Ended, Slot},
 };
 use repeated::Repeated;
@@ -137,18 +137,15 @@ impl Connection<ClientHalf> {
     ) -> Result<Option<Notice<'i>>, Error> {
         let list_max = self.config.max_header_list as usize;
         let verdict = self.inbound.decode(ListKind::Answer, block, list_max)?;
-        let (status, length) = (self.inbound.head.status(), self.inbound.head.content_length());
+        let length = self.inbound.head.content_length();
+        let is_interim = self.inbound.head.status() < 200;
         let Some(stream) = self.streams.get_mut(id) else { return Ok(None) };
-        let is_interim = status < 200;
-        match verdict {
-            Err(Unusable::TooLarge) => self.fail_stream(id, ErrorCode::FRAME_SIZE_ERROR)?,
-            Err(Unusable::Malformed) => self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?,
-            Ok(()) if end && (is_interim || length.is_some_and(|length| length > 0)) => {
-                self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?;
-            }
+        match fault_of_head(verdict, end, length) {
+            Some(fault) => self.fail_stream(id, fault)?,
+            None if end && is_interim => self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?,
             // There is more to come, which is the answer.
-            Ok(()) if is_interim => self.take_idle_frames(1)?,
-            Ok(()) => {
+            None if is_interim => self.take_idle_frames(1)?,
+            None => {
                 stream.head_received = true;
                 stream.receiving = !end;
                 stream.length_left = length;

@@ -1,6 +1,6 @@
 //! A header list, decoded into one buffer and checked against RFC 9113 8.
 
-use crate::{Name, hpack::ENTRY_OVERHEAD, hpack::FieldRef};
+use crate::{ErrorCode, Name, hpack::ENTRY_OVERHEAD, hpack::FieldRef};
 
 /// The head of a request or an answer, or trailers, decoded and checked. A connection has one of each, overwritten by
 /// the next, so that decoding allocates nothing.
@@ -128,6 +128,24 @@ pub(crate) enum ListKind {
 pub(crate) enum Unusable {
     Malformed,
     TooLarge,
+}
+
+/// What is wrong with a message whose head is this one, if anything is. `end`: there is no body, so that none may be
+/// announced.
+pub(crate) fn fault_of_head(
+    verdict: Result<(), Unusable>,
+    end: bool,
+    announced: Option<u64>,
+) -> Option<ErrorCode> {
+    match verdict {
+        // As grpc-go answers a list above its limit.
+        Err(Unusable::TooLarge) => Some(ErrorCode::FRAME_SIZE_ERROR),
+        Err(Unusable::Malformed) => Some(ErrorCode::PROTOCOL_ERROR),
+        Ok(()) if end && announced.is_some_and(|length| length > 0) => {
+            Some(ErrorCode::PROTOCOL_ERROR)
+        }
+        Ok(()) => None,
+    }
 }
 
 /// Takes a block's fields one by one into a head, checking each.

@@ -6,7 +6,7 @@ use crate::{
     Config, Connection, Error, ErrorCode, Field, StreamId,
     connection::{Half, Notice, Pending, RECEIVED_RETURNS, encode_all, protocol_error, put_block},
     frame::{self, setting},
-    header_list::{ListKind, Unusable},
+    header_list::{ListKind, fault_of_head},
     streams::{Ended, Slot, Stream},
 };
 
@@ -117,15 +117,10 @@ impl Connection<ServerHalf> {
             return Ok(None);
         }
         let length = self.inbound.head.content_length();
-        match verdict {
-            Err(Unusable::Malformed) => self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?,
-            // As grpc-go answers a list above its limit.
-            Err(Unusable::TooLarge) => self.fail_stream(id, ErrorCode::FRAME_SIZE_ERROR)?,
-            Ok(()) if end && length.is_some_and(|length| length > 0) => {
-                self.fail_stream(id, ErrorCode::PROTOCOL_ERROR)?;
-            }
-            Ok(()) if self.is_full() => self.fail_stream(id, ErrorCode::REFUSED_STREAM)?,
-            Ok(()) => {
+        match fault_of_head(verdict, end, length) {
+            Some(fault) => self.fail_stream(id, fault)?,
+            None if self.is_full() => self.fail_stream(id, ErrorCode::REFUSED_STREAM)?,
+            None => {
                 let mut stream = self.new_stream(id);
                 stream.head_received = true;
                 stream.receiving = !end;

@@ -1,12 +1,12 @@
 //! The client's half, rule by rule, against frames that are written by hand: what a server may do, and what it may not.
 
 use bytes::Buf;
-use http2::{Client, Config, ErrorCode, Event, Field, Request, StreamId, Unopened};
+use http2::{Client, Config, ErrorCode, Field, Request, StreamId, Unopened};
 use proptest::{collection::vec, prelude::*};
 
 use crate::wire::{
     ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PUSH_PROMISE, SETTINGS, block, data,
-    feed, frame, frames, parameters, reset, take, window_update, written,
+    feed, frame, frames, joined, parameters, reset, take, window_update, written,
 };
 
 const REQUEST: Request<'static> = Request {
@@ -337,38 +337,6 @@ fn act(client: &mut Client, act: Act) {
     }
 }
 
-/// What a client said of some input, whichever way it was cut.
-fn outcome(parts: &[&[u8]]) -> Vec<String> {
-    let mut client = client(4);
-    let mut events = Vec::new();
-    let mut bodies: Vec<(StreamId, Vec<u8>)> = Vec::new();
-    for part in parts {
-        let mut input = *part;
-        loop {
-            match client.receive(0, &mut input) {
-                Ok(Some(Event::Data { stream, data, end })) => {
-                    match bodies.iter_mut().find(|(id, _)| *id == stream) {
-                        Some((_, body)) => body.extend(data),
-                        None => bodies.push((stream, data.to_vec())),
-                    }
-                    if end {
-                        events.push(format!("> end {}", stream.0));
-                    }
-                }
-                Ok(Some(event)) => events.push(crate::wire::render_event(&event)),
-                Ok(None) => break,
-                Err(error) => {
-                    events.push(error.to_string());
-                    break;
-                }
-            }
-        }
-    }
-    bodies.sort_by_key(|(stream, _)| *stream);
-    events.extend(bodies.iter().map(|(stream, body)| format!("{stream:?} {body:?}")));
-    events
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -380,7 +348,7 @@ proptest! {
         cuts.sort_unstable();
         let parts: Vec<&[u8]> =
             cuts.windows(2).filter_map(|cut| bytes.get(*cut.first()?..*cut.last()?)).collect();
-        prop_assert_eq!(outcome(&parts), outcome(&[&bytes]));
+        prop_assert_eq!(joined(&mut client(4), &parts), joined(&mut client(4), &[&bytes]));
     }
 
     #[test]

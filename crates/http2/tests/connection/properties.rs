@@ -1,10 +1,10 @@
 //! Random input: however it is cut, it means the same; whatever it is, nothing breaks and memory stays small.
 
 use bytes::{Buf, Bytes};
-use http2::{Config, ErrorCode, Event, Field, Server, StreamId};
+use http2::{Config, ErrorCode, Field, Server, StreamId};
 use proptest::{collection::vec, prelude::*};
 
-use crate::wire::{self, Frame, WINDOW_UPDATE, block, call_block, handshake, render_event};
+use crate::wire::{self, Frame, WINDOW_UPDATE, block, call_block, handshake, joined, render_event};
 
 /// A frame that may be good or bad, on few streams so that they meet.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
@@ -40,36 +40,11 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What came of some input: the events, with neighbouring pieces of a body joined, and the frames written.
+/// What came of some input: the events, and the frames written.
 /// WINDOW_UPDATEs are added up, since pieces may cross the half of a window at another place.
 fn outcome(parts: &[&[u8]]) -> (Vec<String>, Vec<Frame>) {
     let mut server = Server::new(&Config::default());
-    let mut events: Vec<String> = Vec::new();
-    let mut bodies: Vec<(StreamId, Vec<u8>)> = Vec::new();
-    for part in parts {
-        let mut input = *part;
-        loop {
-            match server.receive(0, &mut input) {
-                Ok(Some(Event::Data { stream, data, end })) => {
-                    match bodies.iter_mut().find(|(id, _)| *id == stream) {
-                        Some((_, body)) => body.extend(data),
-                        None => bodies.push((stream, data.to_vec())),
-                    }
-                    if end {
-                        events.push(format!("> end {}", stream.0));
-                    }
-                }
-                Ok(Some(event)) => events.push(render_event(&event)),
-                Ok(None) => break,
-                Err(error) => {
-                    events.push(error.to_string());
-                    break;
-                }
-            }
-        }
-    }
-    bodies.sort_by_key(|(stream, _)| *stream);
-    events.extend(bodies.iter().map(|(stream, body)| format!("{stream:?} {body:?}")));
+    let events = joined(&mut server, parts);
     let output = server.output();
     let bytes = output.copy_to_bytes(output.remaining());
     let frames = wire::frames(&bytes);

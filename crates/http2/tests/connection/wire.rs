@@ -1,7 +1,7 @@
 //! Frames written by hand, and a connection whose events and frames are rendered as text.
 
 use bytes::Buf;
-use http2::{Client, Config, Error, Event, Output, Server};
+use http2::{Client, Config, Error, Event, Output, Server, StreamId};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -235,6 +235,37 @@ pub(crate) fn feed(side: &mut impl Side, now_ms: u64, bytes: &[u8]) -> String {
     }
     assert!(input.is_empty(), "input is used up");
     lines.join("\n")
+}
+
+/// Feeds bytes in pieces; the events, and the error if it comes to one, with neighbouring pieces of a body joined.
+pub(crate) fn joined(side: &mut impl Side, parts: &[&[u8]]) -> Vec<String> {
+    let mut events = Vec::new();
+    let mut bodies: Vec<(StreamId, Vec<u8>)> = Vec::new();
+    for part in parts {
+        let mut input = *part;
+        loop {
+            match side.next(0, &mut input) {
+                Ok(Some(Event::Data { stream, data, end })) => {
+                    match bodies.iter_mut().find(|(id, _)| *id == stream) {
+                        Some((_, body)) => body.extend(data),
+                        None => bodies.push((stream, data.to_vec())),
+                    }
+                    if end {
+                        events.push(format!("> end {}", stream.0));
+                    }
+                }
+                Ok(Some(event)) => events.push(render_event(&event)),
+                Ok(None) => break,
+                Err(error) => {
+                    events.push(error.to_string());
+                    break;
+                }
+            }
+        }
+    }
+    bodies.sort_by_key(|(stream, _)| *stream);
+    events.extend(bodies.iter().map(|(stream, body)| format!("{stream:?} {body:?}")));
+    events
 }
 
 /// Takes all output, as frames; a client's preface is left out.

@@ -220,7 +220,7 @@ pub fn settings(history: &History, rng: &mut Rng) -> Settings {
         pre_vote: true,
         snapshot_count: history.snapshot_count.unwrap_or(*rng.pick(&[7, 10_000])),
         catchup_entries: *rng.pick(&[0, 2]),
-        inflight_messages: 512,
+        inflight_messages: replica::INFLIGHT_MESSAGES_MAX,
         segment_bytes: history.segment_bytes.unwrap_or(*rng.pick(&[1 << 10, 2 << 10, 8 << 10])),
         batch_interval: Duration::from_millis(*rng.pick(&[5, 100])),
         batch_limit: *rng.pick(&[1, 4, 10_000]),
