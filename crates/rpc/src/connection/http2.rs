@@ -463,8 +463,9 @@ impl Http2 {
         desk.handled(&call.info, code);
         match &call.state {
             State::Stream(Stream::Watch(watch)) => desk.close_watch_stream(watch.hub_stream),
-            State::Request | State::Waiting => service::warn_if_slow(&call.info, code, desk),
-            State::Task(_) | State::Stream(_) => {}
+            State::Waiting => service::warn_if_slow(&call.info, code, desk),
+            // A request that never came took no time; whoever leaves many must not fill the log.
+            State::Request | State::Task(_) | State::Stream(_) => {}
         }
         Some(call)
     }
