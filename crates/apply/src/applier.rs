@@ -646,6 +646,7 @@ fn membership_error(err: cluster::ConfChangeError) -> api::Error {
         E::PeerUrlExists => api::Error::PeerUrlExist,
         E::TooManyLearners => api::Error::TooManyLearners,
         E::MemberNotLearner => api::Error::MemberNotLearner,
+        E::LastVoter => api::Error::MemberNotEnoughStarted,
         _ => api::Error::MemberNotFound,
     }
 }

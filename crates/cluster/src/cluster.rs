@@ -34,6 +34,9 @@ pub enum ConfChangeError {
     /// Another member has the URL.
     #[error("membership: peerURL exists")]
     PeerUrlExists,
+    /// Nobody would have a vote. Changes that were each checked before they were proposed can come to this.
+    #[error("membership: the last voting member can't be removed")]
+    LastVoter,
     /// It has a vote already.
     #[error("membership: can only promote a learner member")]
     MemberNotLearner,
@@ -404,7 +407,11 @@ impl Cluster {
                 Ok(MembershipChange::Added(context.member))
             }
             ConfChangeType::RemoveNode => {
-                current.ok_or(ConfChangeError::IdNotFound)?;
+                let member = current.ok_or(ConfChangeError::IdNotFound)?;
+                // DIFF(etcd): raft panics there, on every member and at each of its starts.
+                if !member.is_learner && self.voters().count() == 1 {
+                    return Err(ConfChangeError::LastVoter);
+                }
                 Ok(MembershipChange::Removed(id))
             }
             ConfChangeType::UpdateNode => {

@@ -84,6 +84,8 @@ struct State {
     short: u64,
     /// How many bytes all files may have.
     capacity: Option<u64>,
+    /// Counts operations that have failed because they were told to, or for lack of room.
+    failures: u64,
     /// Counts operations that change the disk: write, set_len, preallocate, sync, rename, remove.
     operations: u64,
     /// The disk before each of them, if that is recorded.
@@ -162,11 +164,10 @@ impl MemDisk {
         self.state.lock().failing = failing;
     }
 
-    /// Whether anything is to fail.
+    /// How many operations have failed, be it for a fault or for lack of room.
     #[must_use]
-    pub fn is_failing(&self) -> bool {
-        let state = self.state.lock();
-        state.fault.is_some() || state.failing.is_some() || state.capacity.is_some()
+    pub fn failures(&self) -> u64 {
+        self.state.lock().failures
     }
 
     /// Lets a write that fails, or that finds the disk full, do a part of its work, in percent and whole
@@ -274,13 +275,18 @@ impl State {
     }
 
     /// Whether files may grow by this much.
-    fn expect_room(&self, bytes: u64) -> io::Result<()> {
+    fn expect_room(&mut self, bytes: u64) -> io::Result<()> {
         match self.capacity {
             Some(capacity) if bytes > 0 && self.used() + bytes > capacity => {
-                Err(io::ErrorKind::StorageFull.into())
+                Err(self.failure(io::ErrorKind::StorageFull))
             }
             _ => Ok(()),
         }
+    }
+
+    fn failure(&mut self, error: io::ErrorKind) -> io::Error {
+        self.failures += 1;
+        error.into()
     }
 
     fn set_name(&mut self, name: Name, node: Option<Node>) -> Option<Node> {
@@ -310,9 +316,9 @@ impl State {
         itself.into_iter().chain(rest)
     }
 
-    fn expect_working(&self, operation: Operation) -> io::Result<()> {
+    fn expect_working(&mut self, operation: Operation) -> io::Result<()> {
         match self.failing {
-            Some((failing, error)) if failing == operation => Err(error.into()),
+            Some((failing, error)) if failing == operation => Err(self.failure(error)),
             _ => Ok(()),
         }
     }
@@ -321,11 +327,13 @@ impl State {
         self.record();
         self.operations += 1;
         self.expect_working(operation)?;
-        if let Some(fault) = &mut self.fault {
-            if fault.after == 0 {
-                return Err(fault.error.into());
+        match &mut self.fault {
+            Some(Fault { after: 0, error }) => {
+                let error = *error;
+                return Err(self.failure(error));
             }
-            fault.after -= 1;
+            Some(fault) => fault.after -= 1,
+            None => {}
         }
         Ok(())
     }

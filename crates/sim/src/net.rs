@@ -9,6 +9,9 @@ use crate::rng::Rng;
 
 /// The longest time that a straggler is on its way, if the network is not slower than that anyway.
 const STRAGGLER_MAX: u64 = 3 * SECOND;
+/// A way so slow that a message would not have gone within this time takes it no more, as a connection that blocks so
+/// long is given up.
+const WRITE_TIMEOUT: u64 = 5 * SECOND;
 /// How many messages are kept to be sent once more some time.
 const KEPT_MAX: usize = 400;
 /// A database that is longer on its way than this counts as slow.
@@ -43,6 +46,16 @@ struct Way {
     free_at: u64,
     /// Messages sent that have not arrived.
     under_way: usize,
+}
+
+impl Way {
+    /// When a message has gone that is sent now, behind those before it.
+    fn gone_at(&self, now: u64, message: &Message) -> u64 {
+        match self.slowness {
+            (0, _) => self.free_at.max(now),
+            (byte, _) => self.free_at.max(now) + byte * message.encoded_len() as u64,
+        }
+    }
 }
 
 /// A message that is kept to be sent once more: when it was sent, from whom, and to whom.
@@ -153,7 +166,7 @@ impl Network {
             self.swallowed += 1;
             return Sent::Lost;
         }
-        if way.under_way >= limit {
+        if way.under_way >= limit || way.gone_at(now, message) > now + WRITE_TIMEOUT {
             self.refused += 1;
             return Sent::Full;
         }
@@ -182,9 +195,8 @@ impl Network {
         way.under_way += 1;
         let mut at = now + delay;
         if way.slowness != (0, 0) {
-            let (byte, each) = way.slowness;
-            way.free_at = way.free_at.max(now) + byte * message.encoded_len() as u64;
-            at = at.max(way.free_at) + each;
+            way.free_at = way.gone_at(now, message).min(now + WRITE_TIMEOUT);
+            at = at.max(way.free_at) + way.slowness.1;
         }
         if is_ordered {
             at = at.max(way.last + 1);

@@ -101,6 +101,17 @@ fn an_update_changes_only_peer_urls() {
 }
 
 #[test]
+fn the_last_voter_stays() {
+    let mut backend = backend();
+    let mut cluster = cluster_of(&[member(1, "n1"), member(2, "n2"), learner(3)], &mut backend);
+    cluster.apply_conf_change(&remove(2), &mut backend).expect("there is another");
+    let refused = cluster.apply_conf_change(&remove(1), &mut backend);
+    assert!(matches!(refused, Err(ConfChangeError::LastVoter)), "{refused:?}");
+    cluster.apply_conf_change(&remove(3), &mut backend).expect("it has no vote");
+    check_restored(&cluster, &backend);
+}
+
+#[test]
 fn refused_changes() {
     let mut backend = backend();
     let mut cluster = cluster_of(&[member(1, "n1"), member(2, "n2"), learner(3)], &mut backend);

@@ -286,7 +286,7 @@ fn v2_history_wraps() {
     let mut cluster = cluster_of(&[], &mut backend);
     for id in 1..=1203_u64 {
         let url = format!("http://h{id}:1");
-        let member = Member { id, peer_urls: vec![url], ..Member::default() };
+        let member = Member { id, peer_urls: vec![url], is_learner: true, ..Member::default() };
         cluster.apply_conf_change(&crate::add(&member), &mut backend).expect("added");
         let remove = change(ConfChangeType::RemoveNode, id, "");
         cluster.apply_conf_change(&remove, &mut backend).expect("removed");
