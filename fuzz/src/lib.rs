@@ -6,6 +6,7 @@
 
 pub mod bolt_page;
 pub mod gateway_json;
+pub mod http2_against_h2;
 pub mod http2_answers;
 pub mod http2_frames;
 pub mod internal_request;

@@ -8,6 +8,7 @@ mod cluster;
 mod cluster_call;
 mod conformance;
 mod faults;
+mod fuzz;
 mod grpc;
 mod mutants;
 mod mutants_sim;
@@ -37,6 +38,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench-raft [...]    our raft, Go's and the crate raft 0.7 at the same work
   sim [...]           whole clusters against faults, from seeds
   crash [...]         a member's disk after a power failure at each of its operations
+  fuzz http2 [--executions N] [--first-seed F] [--threads T] [--input HEX]
+                      the same bytes to http2 and to h2, which must make the same of them
   raft-scripts DIR    replay etcd's raft scripts against the crate raft";
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         "mutants" => mutants::run(&root(), rest, &mut std::io::stdout()),
         "bench-raft" => bench_raft::run(rest),
         "sim" | "crash" => sim::run(task, rest),
+        "fuzz" => fuzz::run(rest),
         "raft-scripts" => raft_scripts(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -137,8 +137,10 @@ impl Connection<ClientHalf> {
     ) -> Result<Option<Notice<'i>>, Error> {
         let list_max = self.config.max_header_list as usize;
         let verdict = self.inbound.decode(ListKind::Answer, block, list_max)?;
-        let length = self.inbound.head.content_length();
-        let is_interim = self.inbound.head.status() < 200;
+        let (status, length) = (self.inbound.head.status(), self.inbound.head.content_length());
+        let is_interim = status < 200;
+        // These have no content, whatever they say of its length (RFC 9113 8.1.1).
+        let length = length.filter(|_| !(end && matches!(status, 204 | 304)));
         let Some(stream) = self.streams.get_mut(id) else { return Ok(None) };
         match fault_of_head(verdict, end, length) {
             Some(fault) => self.fail_stream(id, fault)?,

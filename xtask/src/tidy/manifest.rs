@@ -6,7 +6,7 @@ use super::Finding;
 const RANKS: &[&[&str]] = &[
     &["env", "api", "failpoints", "mutant"],
     &["cobra", "http2", "raft"],
-    &["bolt", "grpc", "raft-node", "wal"],
+    &["bolt", "grpc", "http2-fuzz", "raft-node", "wal"],
     &["backend"],
     &["mvcc", "lease", "cluster"],
     &["apply"],

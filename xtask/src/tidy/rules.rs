@@ -41,6 +41,8 @@ const FORBIDDEN: &[&str] = &[
     "SystemTime::now",
     "tokio",
     "rand",
+    "fastrand",
+    "getrandom",
     "async",
     "await",
 ];
@@ -207,6 +209,26 @@ mod tests {
             check("apply", "use parking_lot::RwLock;"),
             "a.rs:1: apply is deterministic and must not lock\n"
         );
+    }
+
+    #[test]
+    fn the_protocols_have_no_clock_socket_thread_or_chance() {
+        for krate in ["http2", "grpc"] {
+            for word in [
+                "std::time::Instant",
+                "std::time::SystemTime",
+                "std::net::TcpStream",
+                "std::os::fd::OwnedFd",
+                "std::thread::spawn",
+                "tokio::time::sleep",
+                "rand::random",
+                "fastrand::u8",
+                "std::hash::RandomState",
+            ] {
+                let found = check(krate, &format!("fn f() {{ {word}(); }}"));
+                assert!(found.contains("is deterministic"), "{krate}: {word}");
+            }
+        }
     }
 
     #[test]

@@ -72,6 +72,14 @@ fn the_client_speaks_first_and_a_repeated_request_is_short() {
 }
 
 #[test]
+fn an_answer_without_content_may_speak_of_a_length() {
+    for status in ["204", "304"] {
+        let fields = [(":status", status), ("content-length", "5")];
+        check(&[head(3, END_STREAM, &fields)], &["> headers 3   content-length=5 END"]);
+    }
+}
+
+#[test]
 fn answers() {
     check(
         &[
