@@ -30,20 +30,30 @@ use crate::Event;
 /// its core in the high bits.
 pub type StreamId = u64;
 
-/// How the hub behaves. [`Options::default`] is etcd's.
+/// How the hub behaves. [`Options::default`] is etcd's, but for what may be on its way.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How often a watcher that asked for it hears that nothing happened; at least 100 ms.
     pub progress_notify_interval: Duration,
     /// From which each stream's deviation of up to 10 % from the interval is drawn.
     pub seed: u64,
-    /// How many responses to a stream may be on their way before its watchers fall behind.
-    pub outstanding_max: u32,
+    /// How many responses to a stream may be on their way before its watchers fall behind ...
+    pub outstanding_max: usize,
+    /// ... or so many for each of its watchers, if that is more, since one change may concern them all ...
+    pub outstanding_per_watcher: usize,
+    /// ... and how many bytes of events.
+    pub outstanding_bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { progress_notify_interval: Duration::from_secs(600), seed: 0, outstanding_max: 128 }
+        Self {
+            progress_notify_interval: Duration::from_secs(600),
+            seed: 0,
+            outstanding_max: 1024,
+            outstanding_per_watcher: 4,
+            outstanding_bytes_max: 1 << 20,
+        }
     }
 }
 
@@ -114,6 +124,16 @@ pub struct Response {
     pub revision: i64,
     /// What it says.
     pub kind: Kind,
+}
+
+impl Response {
+    /// Bytes of its events, as far as they are to be sent.
+    fn bytes(&self) -> usize {
+        let Kind::Events { events, prev_kv, .. } = &self.kind else { return 0 };
+        let prev =
+            |event: &Event| event.prev_kv.as_ref().filter(|_| *prev_kv).map_or(0, Bytes::len);
+        events.iter().map(|event| event.kv.len() + prev(event)).sum()
+    }
 }
 
 /// What a [`Response`] says.

@@ -29,7 +29,7 @@ pub(crate) trait Calls {
     );
 
     /// The hub has something for a stream.
-    fn watch_response(&mut self, call: CallKey, response: &Response, desk: &mut Desk);
+    fn watch_responses(&mut self, call: CallKey, responses: &[Response], desk: &mut Desk);
 
     /// A stream has something new to send.
     fn pump(&mut self, call: CallKey, desk: &mut Desk);

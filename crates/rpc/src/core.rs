@@ -140,10 +140,11 @@ impl Turns {
             Delivery::Refused(ids, error) => self.refused(&ids, error),
             Delivery::ReadReady { id, result } => self.read_index_ready(id, result),
             Delivery::Watch(responses) => {
-                for response in responses {
-                    let Some(call) = self.desk.watch_call(response.stream) else { continue };
+                for responses in responses.chunk_by(|a, b| a.stream == b.stream) {
+                    let call = responses.first().and_then(|it| self.desk.watch_call(it.stream));
+                    let Some(call) = call else { continue };
                     self.with_call(call, |calls, desk| {
-                        calls.watch_response(call, &response, desk);
+                        calls.watch_responses(call, responses, desk);
                     });
                 }
             }

@@ -241,10 +241,9 @@ impl Inside {
             Origin::Step(rpc) => (Head::new(rpc), Ok(())),
         };
         let state = match head.rpc {
-            Rpc::Watch => State::Stream(Stream::Watch(watch::Stream {
-                hub_stream: desk.open_watch_stream(key),
-                unacked: 0,
-            })),
+            Rpc::Watch => {
+                State::Stream(Stream::Watch(watch::Stream::new(desk.open_watch_stream(key))))
+            }
             Rpc::LeaseKeepAlive => {
                 State::Stream(Stream::LeaseKeepAlive(lease::KeepAlive::default()))
             }
@@ -424,8 +423,8 @@ impl Inside {
             if call.untaken > UNTAKEN_MAX {
                 return true;
             }
-            let responses = std::mem::take(&mut watch.unacked);
-            desk.watch(mvcc::watch::Command::Ack { stream: watch.hub_stream, responses });
+            watch.acknowledge(desk);
+            watch.is_listed = false;
             false
         });
     }
@@ -504,16 +503,18 @@ impl Calls for Inside {
         self.pump_call(id, desk);
     }
 
-    fn watch_response(&mut self, call: CallKey, response: &Response, desk: &mut Desk) {
+    fn watch_responses(&mut self, call: CallKey, responses: &[Response], desk: &mut Desk) {
         let id = id_of(call);
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let State::Stream(Stream::Watch(watch)) = &mut call.state else { return };
-        if watch.unacked == 0 {
-            self.unacked.push(id);
-        }
-        watch.unacked += 1;
-        if let Err(status) = watch::respond(desk, response, |desk| self.send(id, desk)) {
-            self.finish(id, status, desk);
+        for response in responses {
+            let Some(call) = self.calls.get_mut(&id) else { return };
+            let State::Stream(Stream::Watch(watch)) = &mut call.state else { return };
+            if !std::mem::replace(&mut watch.is_listed, true) {
+                self.unacked.push(id);
+            }
+            watch.unacked += 1;
+            if let Err(status) = watch::respond(desk, response, |desk| self.send(id, desk)) {
+                self.finish(id, status, desk);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ pub struct Settings {
     /// Whether the remaining time of leases is replicated.
     pub lease_checkpoint: bool,
     /// Responses that a stream may have on their way.
-    pub watch_outstanding: u32,
+    pub watch_outstanding: usize,
     /// Bytes that the database may have.
     pub quota: Option<u64>,
 }
@@ -670,6 +670,9 @@ fn apply_options(identity: &Identity, settings: &Settings, seed: u64) -> apply::
         watch: mvcc::watch::Options {
             seed,
             outstanding_max: settings.watch_outstanding,
+            outstanding_per_watcher: 0,
+            // Where few responses may be on their way, few bytes may, too.
+            outstanding_bytes_max: if settings.watch_outstanding < 10 { 64 } else { 1 << 20 },
             ..mvcc::watch::Options::default()
         },
     }

@@ -419,6 +419,18 @@ fn what_is_begun_and_left() {
                 });
                 attacker
             }),
+            row("100 watches of large values, which nobody reads", 150, |address| {
+                let mut attacker = Attacker::greet(address, &[(INITIAL_WINDOW_SIZE, 0)]);
+                attacker.flood(100, |turn| {
+                    let stream = 2 * turn + 1;
+                    [call(stream, "Watch/Watch"), message(stream, &watch_create(0), 0)].concat()
+                });
+                let writer = Client::connect(address);
+                for _ in 0..20 {
+                    writer.put(b"w", &vec![b'x'; LARGE_BYTES]).expect("a put is answered");
+                }
+                attacker
+            }),
             row("requests that are not finished", 200, |address| {
                 let mut attacker = Attacker::greet(address, &[]);
                 for stream in (1..80).step_by(2) {

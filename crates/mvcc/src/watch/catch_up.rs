@@ -103,7 +103,7 @@ impl Hub {
         let mut chosen = Vec::new();
         let mut stalled = Vec::new();
         // How many responses of this pass may go to which stream.
-        let mut reserved: BTreeMap<usize, u32> = BTreeMap::new();
+        let mut reserved: BTreeMap<usize, usize> = BTreeMap::new();
         for &(_, watcher) in self.behind.range((after, Bound::Unbounded)) {
             if chosen.len() == WATCHERS_MAX {
                 break;
@@ -136,6 +136,10 @@ impl Hub {
         for (&watcher, own) in chosen.iter().zip(own) {
             let min_revision = self.watchers[watcher].min_revision;
             if min_revision >= end {
+                continue;
+            }
+            // What those before it have got may have filled its stream.
+            if !own.is_empty() && self.is_full(self.watchers[watcher].stream, 0) {
                 continue;
             }
             self.behind.remove(&(min_revision, watcher));

@@ -1,6 +1,6 @@
 //! The hub: streams, their watchers, and live events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,14 +87,22 @@ pub(super) struct Stream {
     id: StreamId,
     watchers: BTreeMap<i64, usize>,
     next_watch_id: i64,
-    /// Responses that are not acknowledged.
-    pub(super) outstanding: u32,
+    outstanding: Outstanding,
     stalled: BTreeSet<usize>,
     progress_requests: u32,
     /// What the requests for progress must at least hear.
     progress_revision: i64,
     period: Duration,
     deadline: Option<Duration>,
+}
+
+/// The responses to a stream that are not acknowledged.
+#[derive(Debug, Default)]
+struct Outstanding {
+    /// The bytes of events of each, in order.
+    sizes: VecDeque<usize>,
+    /// Invariant: their sum.
+    bytes: usize,
 }
 
 impl Hub {
@@ -274,7 +282,7 @@ impl Hub {
             id,
             watchers: BTreeMap::new(),
             next_watch_id: 0,
-            outstanding: 0,
+            outstanding: Outstanding::default(),
             stalled: BTreeSet::new(),
             progress_requests: 0,
             progress_revision: 0,
@@ -399,9 +407,9 @@ impl Hub {
             return;
         };
         let known = &mut self.streams[stream];
-        known.outstanding = known.outstanding.saturating_sub(responses);
+        known.outstanding.acknowledged(responses);
         // Not for each one, lest a slow stream's watchers go to and fro.
-        if known.outstanding <= self.options.outstanding_max / 2 && !mutant!("17566") {
+        if known.is_drained(&self.options) && !mutant!("17566") {
             for watcher in std::mem::take(&mut known.stalled) {
                 self.stalled -= 1;
                 self.fall_behind(watcher);
@@ -451,7 +459,7 @@ impl Hub {
         }
         let dropped = events.iter().filter(|event| known.drops(event.kind)).count();
         if dropped < events.len() {
-            let full = self.streams[known.stream].outstanding >= self.options.outstanding_max;
+            let full = self.streams[known.stream].is_full(&self.options, 0);
             if full || (known.prev_kv && !batch.with_prev) {
                 known.min_revision = batch.revision + i64::from(mutant!("17529"));
                 self.leave_synced(watcher);
@@ -494,12 +502,14 @@ impl Hub {
         out: &mut Vec<Response>,
     ) {
         let stream = &mut self.streams[stream];
-        stream.outstanding = stream.outstanding.saturating_add(1);
-        out.push(Response { stream: stream.id, watch_id, revision, kind });
+        let response = Response { stream: stream.id, watch_id, revision, kind };
+        stream.outstanding.sent(response.bytes());
+        out.push(response);
     }
 
-    pub(super) fn is_full(&self, stream: usize, more: u32) -> bool {
-        self.streams[stream].outstanding.saturating_add(more) >= self.options.outstanding_max
+    /// Whether a stream gets no more events if so many responses to it are on their way and `more`.
+    pub(super) fn is_full(&self, stream: usize, more: usize) -> bool {
+        self.streams[stream].is_full(&self.options, more)
     }
 
     pub(super) fn join_synced(&mut self, watcher: usize) {
@@ -628,6 +638,35 @@ impl Hub {
                 }
             }
         }
+    }
+}
+
+impl Outstanding {
+    fn sent(&mut self, bytes: usize) {
+        self.sizes.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    fn acknowledged(&mut self, responses: u32) {
+        let count = self.sizes.len().min(responses as usize);
+        self.bytes -= self.sizes.drain(..count).sum::<usize>();
+    }
+}
+
+impl Stream {
+    fn outstanding_max(&self, options: &Options) -> usize {
+        options.outstanding_max.max(options.outstanding_per_watcher * self.watchers.len())
+    }
+
+    fn is_full(&self, options: &Options, more: usize) -> bool {
+        self.outstanding.sizes.len() + more >= self.outstanding_max(options)
+            || self.outstanding.bytes >= options.outstanding_bytes_max
+    }
+
+    /// So much was acknowledged that it is worthwhile to go on.
+    fn is_drained(&self, options: &Options) -> bool {
+        self.outstanding.sizes.len() <= self.outstanding_max(options) / 2
+            && self.outstanding.bytes <= options.outstanding_bytes_max / 2
     }
 }
 

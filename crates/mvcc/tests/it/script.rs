@@ -378,5 +378,11 @@ fn range_args<'a>(words: &Words<'_>, key: &'a [u8], range_end: &'a [u8]) -> Rang
 
 /// Small, so that scripts come to the limits.
 fn hub_options() -> Options {
-    Options { progress_notify_interval: Duration::from_secs(1), seed: 7, outstanding_max: 8 }
+    Options {
+        progress_notify_interval: Duration::from_secs(1),
+        seed: 7,
+        outstanding_max: 8,
+        outstanding_per_watcher: 0,
+        outstanding_bytes_max: 256,
+    }
 }

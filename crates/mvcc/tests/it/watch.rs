@@ -98,29 +98,29 @@ struct World {
     hub: Hub,
     waiting: VecDeque<EventBatch>,
     watchers: BTreeMap<(u64, i64), Heard>,
-    /// Responses not acknowledged, by stream.
-    outstanding: BTreeMap<u64, u32>,
+    options: Options,
+    /// The bytes of events of each response that is not acknowledged, by stream.
+    outstanding: BTreeMap<u64, VecDeque<usize>>,
+    /// Watchers that were created, by stream.
+    created: BTreeMap<u64, usize>,
     out: Vec<Response>,
     now: Duration,
     events_heard: usize,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(options: Options) -> Self {
         let member = Member::open(MemDisk::new());
-        let options = Options {
-            progress_notify_interval: Duration::from_millis(100),
-            seed: 3,
-            outstanding_max: 6,
-        };
-        let hub = Hub::new(options, member.store.reader());
+        let hub = Hub::new(options.clone(), member.store.reader());
         Self {
             member,
             model: Model::new(),
             hub,
             waiting: VecDeque::new(),
             watchers: BTreeMap::new(),
+            options,
             outstanding: BTreeMap::new(),
+            created: BTreeMap::new(),
             out: Vec::new(),
             now: Duration::ZERO,
             events_heard: 0,
@@ -149,6 +149,7 @@ impl World {
                 self.hub.command(Command::Close { stream: *stream }, &mut self.out);
                 self.watchers.retain(|(of, _), _| of != stream);
                 self.outstanding.remove(stream);
+                self.created.remove(stream);
             }
             Step::Progress(stream) => {
                 self.hub.command(Command::Progress { stream: *stream }, &mut self.out);
@@ -259,8 +260,7 @@ impl World {
 
     fn ack(&mut self, stream: u64, responses: u32) {
         if let Some(outstanding) = self.outstanding.get_mut(&stream) {
-            let responses = responses.min(*outstanding);
-            *outstanding -= responses;
+            outstanding.drain(..outstanding.len().min(responses as usize));
             self.hub.command(Command::Ack { stream, responses }, &mut self.out);
         }
     }
@@ -269,15 +269,33 @@ impl World {
     fn hear(&mut self) {
         for response in std::mem::take(&mut self.out) {
             let outstanding = self.outstanding.entry(response.stream).or_default();
-            *outstanding += 1;
+            let (before, bytes_before) = (outstanding.len(), outstanding.iter().sum::<usize>());
+            outstanding.push_back(match &response.kind {
+                Kind::Events { events, prev_kv, .. } => {
+                    let prev = |event: &Event| event.prev_kv.as_ref().map_or(0, |kv| kv.len());
+                    let bytes = |event| prev(event) * usize::from(*prev_kv) + event.kv.len();
+                    events.iter().map(bytes).sum()
+                }
+                _ => 0,
+            });
             match &response.kind {
-                Kind::Created | Kind::Refused(_) | Kind::Canceled => {
+                Kind::Created => {
+                    *self.created.entry(response.stream).or_default() += 1;
+                    assert!(response.revision >= 1);
+                    continue;
+                }
+                Kind::Refused(_) | Kind::Canceled => {
                     assert!(response.revision >= 1);
                     continue;
                 }
                 Kind::Compacted { .. } => assert_eq!(response.revision, 0),
                 Kind::Progress | Kind::Events { .. } => {
-                    assert!(*outstanding <= 6, "a slow stream gets no more");
+                    let created = self.created.get(&response.stream).copied().unwrap_or(0);
+                    let share = self.options.outstanding_per_watcher * created;
+                    let max = self.options.outstanding_max.max(share);
+                    assert!(before < max, "a slow stream gets no more");
+                    let bytes_max = self.options.outstanding_bytes_max;
+                    assert!(bytes_before < bytes_max, "a slow stream gets no more bytes");
                     assert!(response.revision <= self.model.current);
                 }
             }
@@ -387,12 +405,22 @@ fn check_prev(model: &Model, event: &Event, wanted: bool, revision: i64) {
     }
 }
 
-#[test]
-fn each_watcher_hears_of_its_events() {
+/// Runs random steps on hubs whose streams may have so much on its way.
+fn each_watcher_hears_of_its_events(
+    outstanding_max: usize,
+    outstanding_per_watcher: usize,
+    outstanding_bytes_max: usize,
+) {
     let events_heard = Cell::new(0);
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(256));
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(200));
     let checked = runner.run(&vec(step(), 1..200), |steps| {
-        let mut world = World::new();
+        let mut world = World::new(Options {
+            progress_notify_interval: Duration::from_millis(100),
+            seed: 3,
+            outstanding_max,
+            outstanding_per_watcher,
+            outstanding_bytes_max,
+        });
         for step in &steps {
             world.run(step);
         }
@@ -404,5 +432,20 @@ fn each_watcher_hears_of_its_events() {
         panic!("{error}");
     }
     let events_heard = events_heard.get();
-    assert!(events_heard > 5_000, "too little happened: {events_heard} events");
+    assert!(events_heard > 4_000, "too little happened: {events_heard} events");
+}
+
+#[test]
+fn with_few_responses_on_their_way() {
+    each_watcher_hears_of_its_events(6, 0, 1 << 20);
+}
+
+#[test]
+fn with_few_responses_for_each_watcher_on_their_way() {
+    each_watcher_hears_of_its_events(1, 2, 1 << 20);
+}
+
+#[test]
+fn with_few_bytes_on_their_way() {
+    each_watcher_hears_of_its_events(1000, 0, 60);
 }

@@ -54,8 +54,9 @@ pub(crate) struct Http2 {
     engine: Server,
     calls: FxHashMap<StreamId, Call>,
     keepalive: Keepalive,
-    /// Watch streams with responses of which the hub does not know that they were written.
-    unacked: Vec<StreamId>,
+    /// Watch streams to which more may be sent, or of which the hub is to know what was written. One with much
+    /// unsent is not here: it comes back when the client has taken it.
+    watches: Vec<StreamId>,
     /// Streams whose requests wait for room in the hub's queue.
     held_up: Vec<StreamId>,
     /// Requests that wait until the client has taken enough of the responses before.
@@ -84,7 +85,7 @@ impl Http2 {
             engine,
             calls: FxHashMap::default(),
             keepalive: Keepalive::new(desk.now),
-            unacked: Vec::new(),
+            watches: Vec::new(),
             held_up: Vec::new(),
             parked: VecDeque::new(),
             partial_bytes: 0,
@@ -136,8 +137,8 @@ impl Http2 {
         if !self.parked.is_empty() {
             self.unpark(desk);
         }
-        if !self.unacked.is_empty() {
-            self.acknowledge(desk);
+        if !self.watches.is_empty() {
+            self.tend_watches(desk);
         }
         if !self.held_up.is_empty() && desk.has_room_for_watches() {
             for stream in std::mem::take(&mut self.held_up) {
@@ -170,7 +171,10 @@ impl Http2 {
                 Event::Data { stream, data, end } => self.data(stream, data, end, desk),
                 Event::Trailers { stream, .. } => self.data(stream, &[], true, desk),
                 Event::Reset { stream, .. } => self.forget(stream, Code::Canceled, desk),
-                Event::Writable { stream } => self.pump_stream(stream, desk),
+                Event::Writable { stream } => {
+                    self.list_watch(stream);
+                    self.pump_stream(stream, desk);
+                }
                 Event::Ping { .. } => self.pinged(desk),
                 Event::Drained | Event::PingAck { .. } | Event::GoAway { .. } => {}
             }
@@ -199,10 +203,9 @@ impl Http2 {
         };
         let key = CallKey { connection: self.key, stream };
         let state = match head.rpc {
-            Rpc::Watch => State::Stream(Stream::Watch(watch::Stream {
-                hub_stream: desk.open_watch_stream(key),
-                unacked: 0,
-            })),
+            Rpc::Watch => {
+                State::Stream(Stream::Watch(watch::Stream::new(desk.open_watch_stream(key))))
+            }
             Rpc::LeaseKeepAlive => {
                 State::Stream(Stream::LeaseKeepAlive(lease::KeepAlive::default()))
             }
@@ -494,22 +497,61 @@ impl Http2 {
         }
     }
 
-    /// Tells the hub which responses have left, for streams whose client keeps up.
-    fn acknowledge(&mut self, desk: &mut Desk) {
-        if self.engine.unsent_total() > UNSENT_TOTAL_MAX {
-            return;
-        }
-        let Self { unacked, calls, engine, .. } = self;
-        unacked.retain(|stream| {
-            let Some(call) = calls.get_mut(stream) else { return false };
-            let State::Stream(Stream::Watch(watch)) = &mut call.state else { return false };
-            if engine.unsent(*stream) > UNSENT_MAX {
-                return true;
+    /// Sends what waited on watch streams whose client keeps up, and tells the hub what has left.
+    fn tend_watches(&mut self, desk: &mut Desk) {
+        for stream in std::mem::take(&mut self.watches) {
+            self.send_waiting(stream, desk);
+            let is_full = self.engine.unsent_total() > UNSENT_TOTAL_MAX;
+            let unsent = self.engine.unsent(stream);
+            let Some(watch) = self.watch(stream) else { continue };
+            if is_full {
+                self.watches.push(stream);
+                continue;
             }
-            let responses = std::mem::take(&mut watch.unacked);
-            desk.watch(mvcc::watch::Command::Ack { stream: watch.hub_stream, responses });
-            false
-        });
+            watch.is_listed = false;
+            if unsent <= UNSENT_MAX {
+                watch.acknowledge(desk);
+            }
+        }
+    }
+
+    fn watch(&mut self, stream: StreamId) -> Option<&mut watch::Stream> {
+        match &mut self.calls.get_mut(&stream)?.state {
+            State::Stream(Stream::Watch(watch)) => Some(watch),
+            _ => None,
+        }
+    }
+
+    /// Sees to it that a watch stream is looked after when there is room.
+    fn list_watch(&mut self, stream: StreamId) {
+        if let Some(watch) = self.watch(stream)
+            && !std::mem::replace(&mut watch.is_listed, true)
+        {
+            self.watches.push(stream);
+        }
+    }
+
+    fn has_room_for_events(&self, stream: StreamId) -> bool {
+        self.engine.unsent(stream) <= UNSENT_MAX && self.engine.unsent_total() <= UNSENT_TOTAL_MAX
+    }
+
+    fn send_waiting(&mut self, stream: StreamId, desk: &mut Desk) {
+        while self.has_room_for_events(stream)
+            && let Some(watch) = self.watch(stream)
+            && let Some(response) = watch.waiting.pop_front()
+        {
+            self.send_events(stream, &response, desk);
+        }
+    }
+
+    /// Makes messages of what the hub says.
+    fn send_events(&mut self, stream: StreamId, response: &Response, desk: &mut Desk) {
+        if let Some(watch) = self.watch(stream) {
+            watch.unacked += 1;
+        }
+        if let Err(status) = watch::respond(desk, response, |desk| self.send(stream, desk)) {
+            self.finish(stream, &status, desk);
+        }
     }
 
     /// Deadlines, leader loss, keep-alive; about once a second.
@@ -603,16 +645,20 @@ impl Calls for Http2 {
         self.pump_stream(stream, desk);
     }
 
-    fn watch_response(&mut self, call: CallKey, response: &Response, desk: &mut Desk) {
+    fn watch_responses(&mut self, call: CallKey, responses: &[Response], desk: &mut Desk) {
         let stream = call.stream;
-        let Some(call) = self.calls.get_mut(&stream) else { return };
-        let State::Stream(Stream::Watch(watch)) = &mut call.state else { return };
-        if watch.unacked == 0 {
-            self.unacked.push(stream);
+        self.list_watch(stream);
+        self.send_waiting(stream, desk);
+        let mut rest = responses.iter();
+        if self.watch(stream).is_some_and(|watch| watch.waiting.is_empty()) {
+            while self.has_room_for_events(stream)
+                && let Some(response) = rest.next()
+            {
+                self.send_events(stream, response, desk);
+            }
         }
-        watch.unacked += 1;
-        if let Err(status) = watch::respond(desk, response, |desk| self.send(stream, desk)) {
-            self.finish(stream, &status, desk);
+        if let Some(watch) = self.watch(stream) {
+            watch.waiting.extend(rest.cloned());
         }
     }
 

@@ -1,5 +1,7 @@
 //! `etcdserverpb.Watch`: requests to the hub, and its responses as messages.
 
+use std::collections::VecDeque;
+
 use api::error::transport;
 use api::etcdserverpb as pb;
 use api::frame::{MESSAGE_BYTES_MAX, TooLarge};
@@ -19,8 +21,27 @@ use crate::desk::Desk;
 pub(crate) struct Stream {
     /// Its name for the hub.
     pub(crate) hub_stream: u64,
-    /// Responses that were written and of which the hub does not know it yet.
+    /// Responses that were made messages of, and of which the hub does not know that they were taken.
     pub(crate) unacked: u32,
+    /// Responses that wait until those before are taken; the hub sees to it that they are few. As messages they would
+    /// take more memory: what they say is shared by all whom it concerns.
+    pub(crate) waiting: VecDeque<Response>,
+    /// It is among those that the owner of the calls looks after at the end of a turn.
+    pub(crate) is_listed: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(hub_stream: u64) -> Self {
+        Self { hub_stream, unacked: 0, waiting: VecDeque::new(), is_listed: false }
+    }
+
+    /// Tells the hub that all that was sent was taken.
+    pub(crate) fn acknowledge(&mut self, desk: &mut Desk) {
+        let responses = std::mem::take(&mut self.unacked);
+        if responses > 0 {
+            desk.watch(Command::Ack { stream: self.hub_stream, responses });
+        }
+    }
 }
 
 /// A message of the client.
@@ -80,7 +101,14 @@ pub(crate) fn respond(
         }
         Kind::Progress => {}
         Kind::Events { events, prev_kv, fragment } => {
-            let max = if *fragment { desk.link.limits.max_receive_bytes() } else { usize::MAX };
+            let max = desk.link.limits.max_receive_bytes();
+            if !*fragment || events.len() < 2 {
+                let message =
+                    Message { events: event_refs(events, *prev_kv), ..message_head(&message) };
+                desk.frame.set(&message).map_err(too_large)?;
+                send(desk);
+                return Ok(());
+            }
             for piece in pieces(&message, events, *prev_kv, max) {
                 let message = Message {
                     fragment: piece.end < events.len(),
@@ -150,9 +178,6 @@ fn pieces(
     prev_kv: bool,
     max: usize,
 ) -> Vec<std::ops::Range<usize>> {
-    if max == usize::MAX || events.len() < 2 {
-        return std::iter::once(0..events.len()).collect();
-    }
     // Tag and flag of `fragment`, which all pieces but the last have and which is counted for all.
     let empty = message.encoded_len();
     let with_flag = empty + 2;

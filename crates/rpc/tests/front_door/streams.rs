@@ -201,6 +201,40 @@ async fn a_watch_that_is_not_read_does_not_fill_the_memory() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_slow_client_comes_in_order_on_each_stream() {
+    let member = Member::start();
+    let client = Client::connect(member.address).await;
+    let writer = Client::connect(member.address).await;
+    let mut watches = Vec::new();
+    for _ in 0..20 {
+        let mut watch = client.open(WATCH, &[]).await;
+        watch.send(&create("a", |_| ()));
+        assert_eq!(next(&mut watch).await, "0@1 created");
+        watches.push(watch);
+    }
+    // Far more than the windows of the streams and of the connection, and than what may be unsent on either.
+    let value = "x".repeat(200 << 10);
+    for _ in 0..40 {
+        put(&writer, "a", &value).await;
+    }
+    let mut readers = tokio::task::JoinSet::new();
+    for mut watch in watches {
+        readers.spawn(async move {
+            let mut revisions = Vec::new();
+            while revisions.len() < 40 {
+                let response: pb::WatchResponse = watch.next().await.expect("events");
+                let of = |event: api::mvccpb::Event| event.kv.map(|kv| kv.mod_revision);
+                revisions.extend(response.events.into_iter().map(of));
+            }
+            revisions
+        });
+    }
+    for revisions in readers.join_all().await {
+        assert!(revisions.into_iter().eq((2..42).map(Some)));
+    }
+}
+
+#[tokio::test]
 async fn many_watches_on_one_stream() {
     let member = Member::start();
     let client = Client::connect(member.address).await;
