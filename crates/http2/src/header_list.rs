@@ -55,6 +55,11 @@ impl HeaderList {
         }
     }
 
+    /// Whether `:authority` was sent.
+    pub fn has_authority(&self) -> bool {
+        self.authority.is_some()
+    }
+
     /// `:status`, three digits; 0 if this is not an answer's head.
     pub fn status(&self) -> u16 {
         self.status.unwrap_or(0)

@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) input: Input,
     pub(crate) state: State,
     pub(crate) proto_subtype: bool,
+    /// Responses are compressed.
+    pub(crate) compresses: bool,
     /// The answer's head is sent.
     pub(crate) head_sent: bool,
     /// The client wants the stream to end when there is no leader.
@@ -131,6 +133,7 @@ impl Call {
             input: Input::new(head.allows_gzip),
             state,
             proto_subtype: head.proto_subtype,
+            compresses: head.allows_gzip,
             head_sent: false,
             requires_leader: head.requires_leader,
             held: 0,

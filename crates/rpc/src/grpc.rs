@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use api::error::transport;
 use api::service::{self, Rpc};
-use api::{Code, Status};
+use api::{Code, Error, Status};
 use http2::{Field, HeaderList, Name};
+
+use crate::metadata;
 
 /// A request's head as the calls need it.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +20,7 @@ pub(crate) struct Head {
     pub(crate) requires_leader: bool,
     /// `content-type` was `application/grpc+proto`, which the answer repeats.
     pub(crate) proto_subtype: bool,
-    /// Messages of the request may be compressed; answers never are, which every client takes.
+    /// The request names gzip: its messages may be compressed, and the answer's are.
     pub(crate) allows_gzip: bool,
 }
 
@@ -44,27 +46,44 @@ pub(crate) struct Refusal {
     pub(crate) status: Status,
     /// The method, if the request got so far that it counts as a call of it.
     pub(crate) rpc: Option<Rpc>,
+    /// The request is not gRPC's, so that its client can read a body, but not a gRPC status.
+    pub(crate) in_words: bool,
 }
 
 impl Refusal {
     fn early(http_status: u16, status: Status) -> Self {
-        Self { http_status, status, rpc: None }
+        Self { http_status, status, rpc: None, in_words: false }
     }
 }
 
-/// Checks a head in grpc-go's order: content type, timeout, verb, path, encoding.
+/// Checks a head in grpc-go's order: host, content type, timeout and metadata, verb, time left, path, encoding.
 pub(crate) fn accept(head: &HeaderList) -> Result<Head, Refusal> {
+    let hosts = head.fields().filter(|(name, ..)| *name == Name::Host).count();
+    if hosts > 1 {
+        let authorities = usize::from(head.has_authority());
+        return Err(Refusal::early(400, transport::too_many_hosts(authorities, hosts)));
+    }
     let content_type = head.get(Name::ContentType).unwrap_or_default();
     let Some(subtype) = content_subtype(content_type) else {
-        return Err(Refusal::early(415, transport::invalid_content_type(content_type)));
+        let status = transport::invalid_content_type(content_type);
+        // An answer to HEAD has no body.
+        let in_words = head.method() != b"HEAD";
+        return Err(Refusal { in_words, ..Refusal::early(415, status) });
     };
     let timeout = match head.get(Name::GrpcTimeout).map(decode_timeout) {
         None => None,
         Some(Ok(timeout)) => Some(timeout),
         Some(Err(why)) => return Err(Refusal::early(400, transport::malformed_timeout(&why))),
     };
+    metadata::check(head).map_err(|status| Refusal::early(400, status))?;
+    if hosts == 0 && !head.has_authority() {
+        return Err(Refusal::early(400, transport::no_authority()));
+    }
     if head.method() != b"POST" {
         return Err(Refusal::early(405, transport::method_not_post(head.method())));
+    }
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return Err(Refusal::early(200, Error::ContextDeadlineExceeded.into()));
     }
     let rpc = match service::lookup(head.path()) {
         Ok(rpc) => rpc,
@@ -74,7 +93,7 @@ pub(crate) fn accept(head: &HeaderList) -> Result<Head, Refusal> {
         && !matches!(encoding, b"" | b"identity" | b"gzip")
     {
         let status = transport::decompressor_not_installed(encoding);
-        return Err(Refusal { http_status: 200, status, rpc: Some(rpc) });
+        return Err(Refusal { rpc: Some(rpc), ..Refusal::early(200, status) });
     }
     Ok(Head {
         rpc,
@@ -139,6 +158,13 @@ pub(crate) const fn content_type(proto_subtype: bool) -> Field<'static> {
     let value: &[u8] = if proto_subtype { b"application/grpc+proto" } else { b"application/grpc" };
     Field::indexed("content-type", value)
 }
+
+/// Says that the messages of an answer are compressed.
+pub(crate) const GZIP: Field<'static> = Field::indexed("grpc-encoding", b"gzip");
+
+/// The head of an answer to who does not speak gRPC.
+pub(crate) const PLAIN_TEXT: Field<'static> =
+    Field::indexed("content-type", b"text/plain; charset=utf-8");
 
 /// The trailers of a call that succeeded.
 pub(crate) const TRAILERS_OK: [Field<'static>; 1] = [Field::indexed("grpc-status", b"0")];

@@ -34,6 +34,7 @@ mod keepalive;
 mod limits;
 mod link;
 mod message;
+mod metadata;
 mod metrics;
 mod pages;
 mod service;

@@ -1,12 +1,14 @@
 //! Messages in their gRPC frames: reading them from pieces of a body, writing them.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use api::etcdserverpb::ResponseHeader;
 use api::frame::{MESSAGE_BYTES_MAX, PREFIX_BYTES, TooLarge};
 use api::wire::Encode;
 use api::{Status, error::transport};
+use flate2::Compression;
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 
 /// Capacity that a buffer keeps between messages.
 const SPARE_MAX: usize = 64 << 10;
@@ -196,6 +198,21 @@ impl Frame {
         api::frame::encode_message(&mut self.bytes, message)
     }
 
+    /// Compresses the message in the frame, but not one without a byte, as grpc-go does.
+    pub(crate) fn compress(&mut self) {
+        let message = self.bytes.get(self.start + PREFIX_BYTES..).unwrap_or_default();
+        if message.is_empty() {
+            return;
+        }
+        let mut encoder = GzEncoder::new(vec![1, 0, 0, 0, 0], Compression::default());
+        let packed = encoder.write_all(message).and_then(|()| encoder.finish());
+        let mut packed = packed.expect("memory takes all");
+        // What cannot be announced is sent as it is.
+        let Ok(announced) = u32::try_from(packed.len() - PREFIX_BYTES) else { return };
+        packed[1..PREFIX_BYTES].copy_from_slice(&announced.to_be_bytes());
+        (self.bytes, self.start) = (packed, 0);
+    }
+
     /// The frame.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
@@ -274,8 +291,7 @@ mod tests {
     }
 
     fn gzipped(message: &[u8]) -> Vec<u8> {
-        use std::io::Write;
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(message).expect("memory");
         encoder.finish().expect("memory")
     }
@@ -311,6 +327,27 @@ mod tests {
         assert_eq!(inflated(b"no gzip at all", 99), refused("gzip: invalid header"));
         let cut = packed.get(..packed.len() - 9).expect("longer");
         assert_eq!(inflated(cut, 2000), refused("unexpected EOF"));
+    }
+
+    #[test]
+    fn answers_are_compressed_but_for_empty_ones() {
+        for len in [0, 1, 100_000] {
+            let message = RangeResponse { count: 1, ..RangeResponse::default() };
+            let message = if len == 0 { RangeResponse::default() } else { message };
+            let kvs =
+                vec![api::mvccpb::KeyValue { value: vec![b'v'; len].into(), ..Default::default() }];
+            let message = if len > 1 { RangeResponse { kvs, ..message } } else { message };
+            let mut frame = Frame::default();
+            frame.set_message(&message).expect("small");
+            frame.compress();
+            assert_eq!(frame.bytes()[0], u8::from(len > 0));
+            let mut body = frame.bytes();
+            let mut input = Input::new(true);
+            let taken = input.next(&mut body, 1 << 20).expect("valid").expect("whole");
+            assert_eq!(taken, message.encode_to_vec());
+            assert!(body.is_empty());
+            assert!(frame.bytes().len() < 1000);
+        }
     }
 
     #[test]

@@ -101,6 +101,21 @@ pub fn invalid_content_type(content_type: &[u8]) -> Status {
     Status::new(Code::InvalidArgument, message)
 }
 
+/// A request that names more than one host; HTTP status 400.
+#[must_use]
+pub fn too_many_hosts(authorities: usize, hosts: usize) -> Status {
+    let message = format!(
+        "num values of :authority: {authorities}, num values of host: {hosts}, both must only have 1 value as per HTTP/2 spec"
+    );
+    Status::new(Code::Internal, message)
+}
+
+/// A request that names no host; HTTP status 400.
+#[must_use]
+pub const fn no_authority() -> Status {
+    Status::fixed(Code::Internal, "no host or :authority header present")
+}
+
 /// The `:method` is not `POST`; HTTP status 405.
 #[must_use]
 pub fn method_not_post(method: &[u8]) -> Status {

@@ -233,11 +233,17 @@ impl Http2 {
             desk.counters.started(rpc);
             desk.counters.handled(rpc, refusal.status.code);
         }
+        let content_type =
+            if refusal.in_words { grpc::PLAIN_TEXT } else { grpc::content_type(false) };
         let status = StatusFields::new(&refusal.status);
-        let fields: Vec<Field<'_>> =
-            std::iter::once(grpc::content_type(false)).chain(status.fields()).collect();
+        let fields: Vec<Field<'_>> = std::iter::once(content_type).chain(status.fields()).collect();
         self.keepalive.sent();
-        self.engine.send_headers(stream, refusal.http_status, &fields, true);
+        self.engine.send_headers(stream, refusal.http_status, &fields, !refusal.in_words);
+        // DIFF(etcd): grpc-go's answer has no body.
+        if refusal.in_words {
+            let text = format!("{}\n", refusal.status.message);
+            self.engine.send_data(stream, text.as_bytes(), true);
+        }
     }
 
     /// A piece of a request's body came.
@@ -414,12 +420,25 @@ impl Http2 {
         desk.handled(&call.info, Code::Ok);
         service::warn_if_slow(&call.info, Code::Ok, desk);
         self.keepalive.sent();
-        self.engine.send_headers(stream, 200, &[grpc::content_type(call.proto_subtype)], false);
+        self.send_head(stream, call.proto_subtype, call.compresses);
+        self.send_frame(stream, call.compresses, desk);
+        self.engine.send_trailers(stream, &TRAILERS_OK);
+    }
+
+    fn send_head(&mut self, stream: StreamId, proto_subtype: bool, compresses: bool) {
+        let fields = [grpc::content_type(proto_subtype), grpc::GZIP];
+        let count = if compresses { 2 } else { 1 };
+        self.engine.send_headers(stream, 200, fields.get(..count).unwrap_or_default(), false);
+    }
+
+    fn send_frame(&mut self, stream: StreamId, compresses: bool, desk: &mut Desk) {
+        if compresses {
+            desk.frame.compress();
+        }
         match desk.frame.take_large() {
             Some(frame) => self.engine.send_bytes(stream, [frame], false),
             None => self.engine.send_data(stream, desk.frame.bytes(), false),
         }
-        self.engine.send_trailers(stream, &TRAILERS_OK);
     }
 
     /// A response of a stream: the one in the desk's frame.
@@ -427,14 +446,12 @@ impl Http2 {
         let Some(call) = self.calls.get_mut(&stream) else { return };
         desk.sent(call.info.rpc);
         self.keepalive.sent();
-        if !std::mem::replace(&mut call.head_sent, true) {
-            let fields = [grpc::content_type(call.proto_subtype)];
-            self.engine.send_headers(stream, 200, &fields, false);
+        let is_first = !std::mem::replace(&mut call.head_sent, true);
+        let (proto_subtype, compresses) = (call.proto_subtype, call.compresses);
+        if is_first {
+            self.send_head(stream, proto_subtype, compresses);
         }
-        match desk.frame.take_large() {
-            Some(frame) => self.engine.send_bytes(stream, [frame], false),
-            None => self.engine.send_data(stream, desk.frame.bytes(), false),
-        }
+        self.send_frame(stream, compresses, desk);
     }
 
     /// Ends a call with a status.

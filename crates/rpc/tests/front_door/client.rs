@@ -1,6 +1,7 @@
 //! A gRPC client on `h2`, which knows nothing of the server's code.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -21,6 +22,9 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) http_status: u16,
     pub(crate) content_type: String,
+    pub(crate) encoding: String,
+    /// What an answer says that is not gRPC's.
+    pub(crate) words: String,
     pub(crate) messages: Vec<Bytes>,
     pub(crate) code: i32,
     pub(crate) message: String,
@@ -165,17 +169,21 @@ impl Call {
     /// Everything until the end.
     pub(crate) async fn answer(mut self) -> Answer {
         let response = self.response.take().expect("not yet answered");
-        let (head, body) = response.await.expect("an answer").into_parts();
-        let content_type =
-            head.headers.get("content-type").map_or("", |v| v.to_str().unwrap_or(""));
+        let (head, mut body) = response.await.expect("an answer").into_parts();
+        let field = |name: &str| head.headers.get(name).map_or("", |v| v.to_str().unwrap_or(""));
         let mut answer = Answer {
             http_status: head.status.as_u16(),
-            content_type: content_type.to_owned(),
+            content_type: field("content-type").to_owned(),
+            encoding: field("grpc-encoding").to_owned(),
+            words: String::new(),
             messages: Vec::new(),
             code: -1,
             message: String::new(),
         };
         let ended = if head.headers.contains_key("grpc-status") {
+            while let Some(data) = body.data().await {
+                answer.words += std::str::from_utf8(&data.expect("data")).expect("UTF-8");
+            }
             end(&head.headers)
         } else {
             self.received = Some(body);
@@ -194,13 +202,18 @@ impl Call {
 fn take_message(buffer: &mut BytesMut) -> Option<Bytes> {
     let (prefix, _) = buffer.split_first_chunk::<5>()?;
     let [format, len @ ..] = *prefix;
-    assert_eq!(format, 0, "not compressed");
     let len = u32::from_be_bytes(len) as usize;
     if buffer.len() < 5 + len {
         return None;
     }
     buffer.advance(5);
-    Some(buffer.split_to(len).freeze())
+    let message = buffer.split_to(len).freeze();
+    if format == 0 {
+        return Some(message);
+    }
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&*message).read_to_end(&mut plain).expect("gzip");
+    Some(plain.into())
 }
 
 fn end(fields: &HeaderMap) -> End {

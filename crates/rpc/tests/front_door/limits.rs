@@ -70,6 +70,20 @@ async fn heads_are_checked_as_grpc_go_does() {
             200,
             "12 grpc: Decompressor is not installed for grpc-encoding \"br\"",
         ),
+        (
+            PUT,
+            &[("x-bin", "A")],
+            400,
+            "13 malformed binary metadata \"A\" in header \"x-bin\": illegal base64 data at input byte 0",
+        ),
+        (PUT, &[("x-bin", "AQ"), ("y-bin", "AQ==")], 200, "0 "),
+        (
+            PUT,
+            &[("host", "a"), ("host", "b")],
+            400,
+            "13 num values of :authority: 1, num values of host: 2, both must only have 1 value as per HTTP/2 spec",
+        ),
+        (PUT, &[("grpc-timeout", "0n")], 200, "4 context deadline exceeded"),
         (PUT, &[("hasleader", "false")], 200, "0 "),
         (PUT, &[("client-api-version", "3.7")], 200, "0 "),
         (PUT, &[("content-type", "application/grpc+proto")], 200, "0 "),
@@ -85,6 +99,22 @@ async fn heads_are_checked_as_grpc_go_does() {
     let proto = [("content-type", "application/grpc+proto")];
     let answer = client.call_with(PUT, &proto, frame(&put(1))).await;
     assert_eq!(answer.content_type, "application/grpc+proto");
+    let answer = client.call_with(PUT, &[("content-type", "text/plain")], frame(&put(1))).await;
+    assert_eq!(answer.content_type, "text/plain; charset=utf-8");
+    assert_eq!(answer.words, "invalid gRPC request content-type \"text/plain\"\n");
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_who_names_gzip() {
+    let member = Member::start();
+    let client = Client::connect(member.address).await;
+    assert_eq!(client.call(PUT, &put(100_000)).await.encoding, "");
+    let gzip = [("grpc-encoding", "gzip")];
+    let answer = client.call_with(RANGE, &gzip, frame(&get())).await;
+    assert_eq!(answer.encoding, "gzip");
+    assert_eq!(answer.ok::<pb::RangeResponse>().kvs[0].value.len(), 100_000);
+    let failed = client.call_with(RANGE, &gzip, Bytes::new()).await;
+    assert_eq!((failed.encoding.as_str(), failed.error().as_str()), ("", "2 EOF"));
 }
 
 #[tokio::test]
