@@ -5,7 +5,7 @@
 //! HTTP requests, `client` runs a Go program on etcd's client library,
 //! `rust` one on the crate `etcd-client`, `zoo` others in Python, JavaScript and Java, `patroni` keeps the leader of
 //! PostgreSQL servers in it, `files` passes data directories between the servers, `mixed` makes them members of one
-//! cluster, `bad` sends bad input.
+//! cluster, `bad` sends bad input, `http2` asks the judges of the protocol.
 
 mod bad;
 mod cli;
@@ -13,6 +13,7 @@ mod client;
 mod ctl;
 mod files;
 mod gateway;
+mod http2;
 mod mixed;
 mod normalise;
 mod patroni;
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use tools::Tools;
 
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "cli",
     "ctl",
     "gateway",
@@ -39,9 +40,10 @@ const PARTS: [&str; 11] = [
     "files",
     "mixed",
     "bad",
+    "http2",
     "raftexample",
 ];
-const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|gateway|client|rust|zoo|patroni|files|mixed|bad|raftexample ...]";
+const USAGE: &str = "usage: cargo xtask conformance [--ours PATH] [tools|cli|ctl|gateway|client|rust|zoo|patroni|files|mixed|bad|http2|raftexample ...]";
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -162,6 +164,7 @@ fn run_parts(
             "files" => files::run(tools, &ours, &work, outcome),
             "mixed" => mixed::run(tools, &ours, &work, outcome),
             "bad" => bad::run(tools, &ours, &work, outcome),
+            "http2" => http2::run(tools, &ours, &work, outcome),
             _ => {
                 let example = our_tool("raftexample", &ours, given)?;
                 raftexample::run(tools, example, &work, outcome)

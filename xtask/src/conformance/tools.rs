@@ -74,6 +74,14 @@ impl Tools {
         go(&self.source.join("raftexample"), &["build"], &program, package)?;
         Ok(program)
     }
+
+    /// h2spec, which is built when it is asked for.
+    pub(crate) fn h2spec(&self) -> Result<PathBuf, String> {
+        let program = self.bin.join("h2spec");
+        let package = "github.com/summerwind/h2spec/cmd/h2spec";
+        go(&self.source.join("http2"), &["build"], &program, package)?;
+        Ok(program)
+    }
 }
 
 /// Paths of what etcd's own tests need.

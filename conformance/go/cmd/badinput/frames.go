@@ -95,6 +95,10 @@ func (p *peer) status(id uint32) string {
 			if frame.StreamID == id {
 				return strings.TrimSpace(seen + " reset " + frame.ErrCode.String())
 			}
+		case *http2.DataFrame:
+			if frame.StreamID == id && frame.StreamEnded() {
+				return seen
+			}
 		case *http2.MetaHeadersFrame:
 			if frame.StreamID != id {
 				continue
