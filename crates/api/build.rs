@@ -12,7 +12,7 @@ use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
 use std::path::PathBuf;
 use std::{env, error, fs, io};
 
-/// Every file of `proto/`, in the order in which the table of services lists them.
+/// Every file of `proto/` but [`INTEROP_FILE`], in the order in which the table of services lists them.
 const PROTO_FILES: [&str; 14] = [
     "rpc.proto",
     "v3lock.proto",
@@ -30,19 +30,26 @@ const PROTO_FILES: [&str; 14] = [
     "version.proto",
 ];
 
+/// Of builds for tests alone.
+const INTEROP_FILE: &str = "interop.proto";
+
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=proto");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let mut files = PROTO_FILES.to_vec();
+    if env::var_os("CARGO_FEATURE_INTEROP").is_some() {
+        files.push(INTEROP_FILE);
+    }
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_files(PROTO_FILES)?;
+    compiler.include_imports(true).open_files(&files)?;
     let schema = schema::generate(&compiler.descriptor_pool(), services::variant_name)?;
     fs::write(out_dir.join("schema_table.rs"), schema)?;
     let mut descriptors = compiler.file_descriptor_set();
     // Annotations are for this program alone.
-    descriptors.file.retain(|file| PROTO_FILES.contains(&file.name()));
-    fs::write(out_dir.join("service_table.rs"), services::generate(&descriptors, &PROTO_FILES)?)?;
+    descriptors.file.retain(|file| files.contains(&file.name()));
+    fs::write(out_dir.join("service_table.rs"), services::generate(&descriptors, &files)?)?;
     generate_messages(descriptors)?;
     Ok(())
 }

@@ -214,11 +214,16 @@ pub(crate) fn our_tool(name: &str, server: &Path, given: bool) -> Result<PathBuf
 
 /// The release build of a program, brought up to date.
 fn build(name: &str) -> Result<PathBuf, String> {
-    eprintln!("conformance: cargo build --release --bin {name}");
+    cargo_build(&["--release"], "release", name)
+}
+
+/// A build of a program, in this folder of the target folder, brought up to date.
+fn cargo_build(options: &[&str], folder: &str, name: &str) -> Result<PathBuf, String> {
+    eprintln!("conformance: cargo build {} --bin {name}", options.join(" "));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(crate::root()).args(["build", "--release", "--bin", name]);
+    cargo.current_dir(crate::root()).arg("build").args(options).args(["--bin", name]);
     process::run(&mut cargo, b"", Duration::from_secs(3600))?.success("cargo build")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = crate::root().join(target.as_deref().unwrap_or(Path::new("target")));
-    Ok(target.join("release").join(name))
+    Ok(target.join(folder).join(name))
 }

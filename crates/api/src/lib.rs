@@ -172,3 +172,16 @@ pub mod health {
     )]
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
 }
+
+/// The service by which gRPC's implementations judge each other, in builds for tests.
+#[cfg(feature = "interop")]
+pub mod grpc_testing {
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/grpc.testing.rs"));
+}

@@ -5,9 +5,12 @@ use api::service::{Kind, Rpc};
 use mvcc::watch::Response;
 use tokio::time::Instant;
 
+use crate::answer::Answer;
 use crate::desk::{CallInfo, CallKey, Desk, Next, ReadWaiter};
 use crate::grpc::Head;
 use crate::message::Input;
+#[cfg(feature = "interop")]
+use crate::service::interop;
 use crate::service::maintenance::SnapshotCursor;
 use crate::service::{health, kv, lease, maintenance, watch};
 use crate::task::{Leash, TaskStream};
@@ -41,9 +44,7 @@ pub(crate) struct Call {
     pub(crate) info: CallInfo,
     pub(crate) input: Input,
     pub(crate) state: State,
-    pub(crate) proto_subtype: bool,
-    /// Responses are compressed.
-    pub(crate) compresses: bool,
+    pub(crate) answer: Answer,
     /// The answer's head is sent.
     pub(crate) head_sent: bool,
     /// The client wants the stream to end when there is no leader.
@@ -78,6 +79,8 @@ pub(crate) enum Stream {
     Snapshot(maintenance::SnapshotStream),
     HealthWatch(health::Watch),
     Task(TaskStream),
+    #[cfg(feature = "interop")]
+    Interop(interop::Duplex),
 }
 
 /// What became of an attempt to let a stream go on.
@@ -121,6 +124,8 @@ impl Stream {
                 Ok(if health.advance(desk)? { Step::Message } else { Step::Idle })
             }
             Self::Task(task) => task.advance(desk),
+            #[cfg(feature = "interop")]
+            Self::Interop(duplex) => duplex.advance(desk),
         }
     }
 }
@@ -132,8 +137,7 @@ impl Call {
             info: CallInfo { key, rpc: head.rpc, begun: now, deadline },
             input: Input::new(head.allows_gzip),
             state,
-            proto_subtype: head.proto_subtype,
-            compresses: head.allows_gzip,
+            answer: Answer::new(head),
             head_sent: false,
             requires_leader: head.requires_leader,
             held: 0,

@@ -21,6 +21,7 @@
 //! HTTP/1.1 is hyper's, on a task for each connection. The gateway's requests, and the steps of locks and elections, are
 //! calls that tasks make (`inside`): they come in between two turns, and meet the same handlers.
 
+mod answer;
 mod call;
 mod connection;
 mod core;

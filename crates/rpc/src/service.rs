@@ -6,6 +6,8 @@
 pub(crate) mod cluster;
 pub(crate) mod election;
 pub(crate) mod health;
+#[cfg(feature = "interop")]
+pub(crate) mod interop;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod lock;
@@ -60,6 +62,12 @@ pub(crate) fn dispatch(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Resu
         Rpc::HealthCheck => health::check(desk, request),
         Rpc::HealthWatch => health::watch(desk, request),
         Rpc::HealthList => health::list(desk, request),
+        #[cfg(feature = "interop")]
+        Rpc::TestServiceEmptyCall => interop::empty_call(desk, request),
+        #[cfg(feature = "interop")]
+        Rpc::TestServiceUnaryCall => interop::unary_call(desk, request),
+        #[cfg(feature = "interop")]
+        Rpc::TestServiceStreamingOutputCall => interop::streaming_output_call(desk, call, request),
         rpc => Err(unimplemented(rpc)),
     }
 }

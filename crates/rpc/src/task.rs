@@ -41,6 +41,18 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
+    /// Has the call's connection see whether there is something to do.
+    #[cfg(feature = "interop")]
+    pub(crate) fn pump(&self) {
+        let _ = self.core.send(Local::Pump(self.call));
+    }
+
+    /// Ends the call.
+    #[cfg(feature = "interop")]
+    pub(crate) async fn fail(&self, status: Status) {
+        let _ = self.frames.send(Err(status)).await;
+    }
+
     /// Sends a response when the client is ready for it; whether the client is still there.
     pub(crate) async fn send(&self, message: &impl prost::Message) -> bool {
         let sent = self.frames.send(frame(message)).await.is_ok();
@@ -99,10 +111,19 @@ pub(crate) fn stream<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let caller = desk.caller.clone();
+    Next::Stream(Stream::Task(messages(desk, call.key, |messages| job(caller, messages))))
+}
+
+/// The same without calls of its own.
+pub(crate) fn messages<F>(desk: &Desk, call: CallKey, job: impl FnOnce(Messages) -> F) -> TaskStream
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let (sender, receiver) = oneshot::channel();
     let (frames, taken) = mpsc::channel(AHEAD_MAX);
-    let (core, call) = (desk.local.clone(), call.key);
-    let work = job(desk.caller.clone(), Messages { frames, core: core.clone(), call });
+    let core = desk.local.clone();
+    let work = job(Messages { frames, core: core.clone(), call });
     tokio::spawn(async move {
         let mut given_up = GivenUp(receiver);
         tokio::select! {
@@ -111,7 +132,7 @@ where
         }
         let _ = core.send(Local::Pump(call));
     });
-    Next::Stream(Stream::Task(TaskStream { frames: taken, leash: Leash(sender) }))
+    TaskStream { frames: taken, leash: Leash(sender) }
 }
 
 fn frame(message: &impl prost::Message) -> Result<Frame, Status> {

@@ -82,6 +82,13 @@ impl Tools {
         go(&self.source.join("http2"), &["build"], &program, package)?;
         Ok(program)
     }
+
+    /// grpc-go's interoperability cases, which are built when they are asked for.
+    pub(crate) fn interop(&self) -> Result<PathBuf, String> {
+        let program = self.bin.join("interop");
+        go(&self.source.join("http2"), &["build"], &program, "./cmd/interop")?;
+        Ok(program)
+    }
 }
 
 /// Paths of what etcd's own tests need.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Fate;
 use crate::call::{self, Call, Calls, State, Step, Stream};
 use crate::desk::{CallKey, ConnectionKey, Desk, Next, ReadWaiter};
-use crate::grpc::{self, Head, Refusal, StatusFields, TRAILERS_OK};
+use crate::grpc::{self, Head, Refusal, StatusFields};
 use crate::keepalive::{Duty, Keepalive};
 use crate::message::Input;
 use crate::service::maintenance::SnapshotCursor;
@@ -166,7 +166,13 @@ impl Http2 {
                         Ok(accepted) => desk.admit(accepted, head.get(Name::ClientApiVersion)),
                         Err(_) => Ok(()),
                     };
+                    #[cfg(feature = "interop")]
+                    let echo = service::interop::Echo::of(head);
                     self.open(stream, accepted, admitted, end, desk);
+                    #[cfg(feature = "interop")]
+                    if let Some(call) = self.calls.get_mut(&stream) {
+                        call.answer.echo = echo;
+                    }
                 }
                 Event::Data { stream, data, end } => self.data(stream, data, end, desk),
                 Event::Trailers { stream, .. } => self.data(stream, &[], true, desk),
@@ -208,6 +214,11 @@ impl Http2 {
             }
             Rpc::LeaseKeepAlive => {
                 State::Stream(Stream::LeaseKeepAlive(lease::KeepAlive::default()))
+            }
+            #[cfg(feature = "interop")]
+            Rpc::TestServiceStreamingInputCall | Rpc::TestServiceFullDuplexCall => {
+                let duplex = service::interop::Duplex::open(desk, head.rpc, key);
+                State::Stream(Stream::Interop(duplex))
             }
             _ => State::Request,
         };
@@ -283,6 +294,8 @@ impl Http2 {
                         return self.finish(stream, &status, desk);
                     }
                 }
+                #[cfg(feature = "interop")]
+                State::Stream(Stream::Interop(duplex)) => duplex.request(message),
                 State::Waiting | State::Task(_) | State::Stream(_) => return,
             }
         }
@@ -318,14 +331,20 @@ impl Http2 {
                     self.finish(stream, &Status::OK, desk);
                 }
             }
+            #[cfg(feature = "interop")]
+            State::Stream(Stream::Interop(duplex)) => duplex.half_closed(),
             // A watch goes on without requests.
             State::Waiting | State::Task(_) | State::Stream(_) => {}
         }
     }
 
-    fn renews(&self, stream: StreamId) -> bool {
-        let state = self.calls.get(&stream).map(|call| &call.state);
-        matches!(state, Some(State::Stream(Stream::LeaseKeepAlive(_))))
+    fn holds_requests_back(&self, stream: StreamId) -> bool {
+        match self.calls.get(&stream).map(|call| &call.state) {
+            Some(State::Stream(Stream::LeaseKeepAlive(_))) => true,
+            #[cfg(feature = "interop")]
+            Some(State::Stream(Stream::Interop(_))) => true,
+            _ => false,
+        }
     }
 
     /// Returns the window of a stream of requests, unless too many of them are under way.
@@ -338,6 +357,8 @@ impl Http2 {
             }
             State::Stream(Stream::LeaseKeepAlive(keep_alive))
                 if keep_alive.open > RENEWALS_MAX || unsent > UNSENT_MAX => {}
+            #[cfg(feature = "interop")]
+            State::Stream(Stream::Interop(duplex)) if duplex.is_behind() => {}
             State::Stream(_) => self.release(stream),
             State::Request | State::Waiting | State::Task(_) => {}
         }
@@ -420,25 +441,9 @@ impl Http2 {
         desk.handled(&call.info, Code::Ok);
         service::warn_if_slow(&call.info, Code::Ok, desk);
         self.keepalive.sent();
-        self.send_head(stream, call.proto_subtype, call.compresses);
-        self.send_frame(stream, call.compresses, desk);
-        self.engine.send_trailers(stream, &TRAILERS_OK);
-    }
-
-    fn send_head(&mut self, stream: StreamId, proto_subtype: bool, compresses: bool) {
-        let fields = [grpc::content_type(proto_subtype), grpc::GZIP];
-        let count = if compresses { 2 } else { 1 };
-        self.engine.send_headers(stream, 200, fields.get(..count).unwrap_or_default(), false);
-    }
-
-    fn send_frame(&mut self, stream: StreamId, compresses: bool, desk: &mut Desk) {
-        if compresses {
-            desk.frame.compress();
-        }
-        match desk.frame.take_large() {
-            Some(frame) => self.engine.send_bytes(stream, [frame], false),
-            None => self.engine.send_data(stream, desk.frame.bytes(), false),
-        }
+        call.answer.send_head(&mut self.engine, stream);
+        call.answer.send_message(&mut self.engine, stream, &mut desk.frame);
+        call.answer.send_end(&mut self.engine, stream);
     }
 
     /// A response of a stream: the one in the desk's frame.
@@ -446,12 +451,10 @@ impl Http2 {
         let Some(call) = self.calls.get_mut(&stream) else { return };
         desk.sent(call.info.rpc);
         self.keepalive.sent();
-        let is_first = !std::mem::replace(&mut call.head_sent, true);
-        let (proto_subtype, compresses) = (call.proto_subtype, call.compresses);
-        if is_first {
-            self.send_head(stream, proto_subtype, compresses);
+        if !std::mem::replace(&mut call.head_sent, true) {
+            call.answer.send_head(&mut self.engine, stream);
         }
-        self.send_frame(stream, compresses, desk);
+        call.answer.send_message(&mut self.engine, stream, &mut desk.frame);
     }
 
     /// Ends a call with a status.
@@ -460,14 +463,14 @@ impl Http2 {
         self.keepalive.sent();
         if call.head_sent {
             if status.code == Code::Ok {
-                return self.engine.send_trailers(stream, &TRAILERS_OK);
+                return call.answer.send_end(&mut self.engine, stream);
             }
             let status = StatusFields::new(status);
             let fields: Vec<Field<'_>> = status.fields().collect();
             return self.engine.send_trailers(stream, &fields);
         }
         let status = StatusFields::new(status);
-        let content_type = grpc::content_type(call.proto_subtype);
+        let content_type = call.answer.content_type();
         let fields: Vec<Field<'_>> = std::iter::once(content_type).chain(status.fields()).collect();
         self.engine.send_headers(stream, 200, &fields, true);
     }
@@ -506,7 +509,7 @@ impl Http2 {
                 return self.finish(stream, &Status::OK, desk);
             }
             if step == Step::Idle {
-                if self.renews(stream) {
+                if self.holds_requests_back(stream) {
                     self.release_worked_off(stream, desk);
                 }
                 return;
