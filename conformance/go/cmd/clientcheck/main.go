@@ -61,6 +61,7 @@ func main() {
 		group("services", serviceCases),
 		group("maintenance", maintenanceCases),
 		group("restart", restartCases),
+		group("front", frontCases),
 		group("quota", quotaCases, "--quota-backend-bytes", "4194304"),
 	)
 	suite.Finish()
