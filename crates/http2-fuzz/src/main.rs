@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http2_fuzz::allowed::RULES;
-use http2_fuzz::{Tally, generate, judge, shrink};
+use http2_fuzz::{Tally, generate, judge, shrink, trip};
 
 const USAGE: &str =
-    "usage: http2-fuzz [--executions N] [--first-seed F] [--threads T] | --input HEX";
+    "usage: http2-fuzz [--executions N] [--first-seed F] [--threads T] [--trips N] | --input HEX";
 /// Seeds that a thread takes at a time.
 const TURN: u64 = 10_000;
 /// With so many executions, each rule must have been needed.
@@ -24,6 +24,8 @@ struct Options {
     executions: u64,
     first_seed: u64,
     threads: u64,
+    /// In so many executions there is one round trip.
+    trips: u64,
     input: Option<Vec<u8>>,
 }
 
@@ -43,7 +45,8 @@ fn main() -> ExitCode {
 }
 
 fn options(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { executions: 1_000_000, first_seed: 0, threads: 2, input: None };
+    let mut options =
+        Options { executions: 1_000_000, first_seed: 0, threads: 2, trips: 200, input: None };
     let mut arguments = arguments;
     while let Some(word) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -52,6 +55,7 @@ fn options(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             "--executions" => options.executions = number()?,
             "--first-seed" => options.first_seed = number()?,
             "--threads" => options.threads = number()?.max(1),
+            "--trips" => options.trips = number()?.max(1),
             "--input" => options.input = Some(from_hex(&value)?),
             _ => return Err(format!("no option {word}")),
         }
@@ -84,6 +88,9 @@ struct Run {
     end: u64,
     done: AtomicU64,
     failed: AtomicU64,
+    /// Calls of round trips, and in how many executions there is one.
+    calls: AtomicU64,
+    trips: u64,
     sum: Mutex<Tally>,
 }
 
@@ -93,6 +100,8 @@ fn many(options: &Options) -> bool {
         end: options.first_seed.saturating_add(options.executions),
         done: AtomicU64::new(0),
         failed: AtomicU64::new(0),
+        calls: AtomicU64::new(0),
+        trips: options.trips,
         sum: Mutex::new(Tally::default()),
     };
     let begun = Instant::now();
@@ -111,6 +120,7 @@ fn many(options: &Options) -> bool {
     });
     let failed = run.failed.load(Ordering::Relaxed);
     println!("{}", progress(&run, begun));
+    println!("{} calls of round trips", run.calls.load(Ordering::Relaxed));
     let sum = run.sum.into_inner().unwrap_or_default();
     let silent = report(&sum);
     println!("{} passed, {failed} failed", sum.executions - failed);
@@ -133,6 +143,10 @@ fn work(run: &Run) {
             break;
         }
         for seed in first..last {
+            if seed % run.trips == 0 {
+                travel(run, seed, &mut tally);
+                continue;
+            }
             generate(seed, &mut input);
             let result = catch_unwind(AssertUnwindSafe(|| judge(&input, &mut tally)));
             let what = match result {
@@ -150,6 +164,22 @@ fn work(run: &Run) {
     }
     if let Ok(mut sum) = run.sum.lock() {
         sum.add(&tally);
+    }
+}
+
+/// The round trip of a seed.
+fn travel(run: &Run, seed: u64, tally: &mut Tally) {
+    tally.executions += 1;
+    let why = match catch_unwind(|| trip(seed)) {
+        Ok(Ok(calls)) => {
+            run.calls.fetch_add(calls as u64, Ordering::Relaxed);
+            return;
+        }
+        Ok(Err(why)) => why,
+        Err(_) => "a panic".to_owned(),
+    };
+    if run.failed.fetch_add(1, Ordering::Relaxed) < TOLD_MAX {
+        println!("seed {seed}, a round trip: {why}");
     }
 }
 

@@ -10,6 +10,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 
 pub(crate) use client::TheirClient;
+pub(crate) use pipe::Wire;
 pub(crate) use server::TheirServer;
 
 use crate::step::{self, Step, put_text};

@@ -1,9 +1,10 @@
 //! A slice of the long runs, and what they have found.
 
 use http2_fuzz::allowed::RULES;
-use http2_fuzz::{Tally, generate, judge};
+use http2_fuzz::{Tally, generate, judge, trip};
 
-const EXECUTIONS: u64 = 20_000;
+const EXECUTIONS: u64 = 10_000;
+const TRIPS: u64 = 300;
 
 fn from_hex(text: &str) -> Vec<u8> {
     let byte = |pair: &[u8]| {
@@ -38,6 +39,18 @@ fn both_make_the_same_of_it() {
     assert!(tally.facts > EXECUTIONS / 2, "{tally:?}");
     assert!(tally.stream_errors > EXECUTIONS / 10, "{tally:?}");
     assert!(tally.agreed > EXECUTIONS / 10, "{tally:?}");
+}
+
+#[test]
+fn what_is_sent_arrives() {
+    let mut calls = 0;
+    for seed in 0..TRIPS {
+        match trip(seed) {
+            Ok(count) => calls += count as u64,
+            Err(why) => panic!("seed {seed}: {why}"),
+        }
+    }
+    assert!(calls > TRIPS);
 }
 
 #[test]

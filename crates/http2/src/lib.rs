@@ -3,7 +3,7 @@
 //! Entry types: [`Server`] and [`Client`] with [`Config`]; [`Event`] comes out, [`Output`] holds what is to be written.
 //! Owner: whichever owns the connection's socket; both are plain data and belong to one thread at a time.
 //! How to test it: `cargo test -p http2`; the judges are the RFCs' vectors, properties over random bytes, the `h2` crate
-//! on either side, and the two halves each other.
+//! on either side, also of bytes that nobody honest writes (`http2-fuzz`), and the two halves each other.
 //!
 //! ```text
 //!   socket bytes --receive(now, &mut input)--> Event, Event, ...      (borrowed: no copy, no allocation)

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[derive(Debug, Default)]
-pub(super) struct Pipe {
+struct Pipe {
     input: Vec<u8>,
     read: usize,
     output: Vec<u8>,
@@ -17,10 +17,10 @@ pub(super) struct Pipe {
 
 /// One end for h2, and one for the judge.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wire(Rc<RefCell<Pipe>>);
+pub(crate) struct Wire(Rc<RefCell<Pipe>>);
 
 impl Wire {
-    pub(super) fn feed(&self, bytes: &[u8]) {
+    pub(crate) fn feed(&self, bytes: &[u8]) {
         let mut pipe = self.0.borrow_mut();
         if pipe.read == pipe.input.len() {
             pipe.input.clear();
@@ -30,10 +30,18 @@ impl Wire {
     }
 
     /// Looks at what was written, and forgets it.
-    pub(super) fn take(&self, look: impl FnOnce(&[u8])) {
+    pub(crate) fn take(&self, look: impl FnOnce(&[u8])) {
         let mut pipe = self.0.borrow_mut();
         look(&pipe.output);
         pipe.output.clear();
+    }
+}
+
+impl Wire {
+    /// Takes so many of the bytes that were written at the most.
+    pub(crate) fn take_some(&self, most: usize, out: &mut Vec<u8>) {
+        let output = &mut self.0.borrow_mut().output;
+        out.extend(output.drain(..most.min(output.len())));
     }
 }
 
