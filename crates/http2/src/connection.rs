@@ -202,6 +202,16 @@ impl<H: Half> Connection<H> {
         self.streams.unsent()
     }
 
+    /// Bytes that wait to be written, framed or not.
+    pub fn unwritten(&self) -> usize {
+        self.streams.unsent() + self.output.remaining()
+    }
+
+    /// Whether the peer has said all that a connection begins with: its first SETTINGS have come.
+    pub fn is_greeted(&self) -> bool {
+        self.inbound.has_settings()
+    }
+
     /// Whether more can be sent on the stream.
     pub fn is_open(&self, stream: StreamId) -> bool {
         self.streams.get(stream.0).is_some_and(|stream| stream.is_open())

@@ -20,9 +20,11 @@ const LAST_STREAM_ANY: u32 = (1 << 31) - 1;
 pub type Server = Connection<ServerHalf>;
 
 /// What only the server's half of a connection has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ServerHalf {
     drain: Drain,
+    /// Streams that may be open, if that is less than was announced.
+    streams_max: usize,
     /// Streams that linger, and until when, the oldest first. Some have ended since.
     lingering: VecDeque<(u64, u32)>,
 }
@@ -42,7 +44,10 @@ impl Connection<ServerHalf> {
     /// A new connection; SETTINGS and the connection's window are queued in the output at once. Limits outside
     /// what the protocol allows are brought into it.
     pub fn new(config: &Config) -> Self {
-        let mut server = Self::with_half(config, ServerHalf::default());
+        let mut server = Self::with_half(
+            config,
+            ServerHalf { drain: Drain::No, streams_max: usize::MAX, lingering: VecDeque::new() },
+        );
         let streams_max = server.config.max_concurrent_streams;
         server.put_settings((setting::MAX_CONCURRENT_STREAMS, streams_max), u32::MAX);
         server
@@ -65,6 +70,12 @@ impl Connection<ServerHalf> {
         if end {
             self.finish_sending(slot);
         }
+    }
+
+    /// From now on a stream is refused if it makes more than `max` that are open, whatever was announced; for an owner
+    /// who runs short of memory.
+    pub fn limit_streams(&mut self, max: usize) {
+        self.half.streams_max = max;
     }
 
     /// Starts a graceful end as grpc-go does: GOAWAY with the largest stream id and a PING; at its answer the final
@@ -135,7 +146,7 @@ impl Connection<ServerHalf> {
 
     fn is_full(&self) -> bool {
         let open = self.streams.len();
-        open >= self.config.max_concurrent_streams as usize
+        open >= self.half.streams_max.min(self.config.max_concurrent_streams as usize)
             || open.saturating_mul(size_of::<Stream>()) >= self.config.stream_memory_max
     }
 }

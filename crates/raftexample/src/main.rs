@@ -132,7 +132,7 @@ fn listen_for_peers(url: &str) -> Result<TcpListener, String> {
 fn accept(listener: &TcpListener, transport: &Transport) {
     for socket in listener.incoming() {
         match socket {
-            Ok(socket) => transport.serve(Socket::Tcp(socket)),
+            Ok(socket) => transport.serve(Socket::Tcp(socket), ()),
             // Most of all: too many open files. Others will be closed.
             Err(err) => {
                 log(&format!("accept: {err}"));

@@ -146,6 +146,13 @@ impl Call {
         }
     }
 
+    /// Takes the bytes of an incomplete request off the desk's count; what they were.
+    pub(crate) fn uncount(&mut self, desk: &mut Desk) -> usize {
+        let bytes = std::mem::take(&mut self.partial_counted);
+        desk.load.count_incomplete(self.info.key, bytes, 0);
+        bytes
+    }
+
     /// Whether the call has one request and one response.
     pub(crate) fn is_unary(&self) -> bool {
         is_unary(self.info.rpc)

@@ -18,8 +18,6 @@ pub(crate) use http2::Http2;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest first line of a request of HTTP/1.
 const FIRST_LINE_MAX: usize = 4096;
-/// How long a client may take to say what it speaks.
-const SNIFF_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a closed connection is read on, lest unread input make the kernel drop our last words.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Reads of one connection in one turn.
@@ -80,13 +78,9 @@ pub(crate) enum Fate {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        key: ConnectionKey,
-        waker: Waker,
-        transport: Transport,
-        now: Instant,
-    ) -> Self {
-        let phase = Phase::Sniff { prefix: Vec::new(), deadline: now + SNIFF_TIMEOUT };
+    pub(crate) fn new(key: ConnectionKey, waker: Waker, transport: Transport, desk: &Desk) -> Self {
+        let deadline = desk.now + desk.link.limits.handshake_timeout;
+        let phase = Phase::Sniff { prefix: Vec::new(), deadline };
         Self { key, waker, transport, phase, is_dirty: false }
     }
 
@@ -131,7 +125,7 @@ impl Connection {
         match &mut self.phase {
             Phase::Http2(http2) => http2.receive(data, desk),
             Phase::Linger { .. } => {}
-            Phase::Sniff { prefix, .. } => {
+            Phase::Sniff { prefix, deadline } => {
                 prefix.extend_from_slice(data);
                 let seen = prefix.len().min(PREFACE.len());
                 if prefix.get(..seen) != PREFACE.get(..seen) {
@@ -144,8 +138,8 @@ impl Connection {
                 if seen < PREFACE.len() {
                     return Fate::Ready;
                 }
-                let prefix = std::mem::take(prefix);
-                let mut http2 = Box::new(Http2::new(self.key, desk));
+                let (prefix, deadline) = (std::mem::take(prefix), *deadline);
+                let mut http2 = Box::new(Http2::new(self.key, deadline, desk));
                 http2.receive(&prefix, desk);
                 self.phase = Phase::Http2(http2);
             }
@@ -155,6 +149,14 @@ impl Connection {
 
     /// Writes what there is, and lets streams that wait for room fill it up.
     pub(crate) fn write(&mut self, desk: &mut Desk) -> Fate {
+        let fate = self.write_some(desk);
+        if let Phase::Http2(http2) = &mut self.phase {
+            http2.count_unwritten(desk);
+        }
+        fate
+    }
+
+    fn write_some(&mut self, desk: &mut Desk) -> Fate {
         let Phase::Http2(http2) = &mut self.phase else { return Fate::Waits };
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
@@ -174,7 +176,10 @@ impl Connection {
                     return Fate::Waits;
                 }
                 Poll::Ready(Ok(0) | Err(_)) => return Fate::Gone,
-                Poll::Ready(Ok(written)) => output.advance(written),
+                Poll::Ready(Ok(written)) => {
+                    output.advance(written);
+                    http2.written(desk);
+                }
             }
         }
         Fate::Ready

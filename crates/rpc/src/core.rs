@@ -19,7 +19,7 @@ use crate::inside::{self, Inside};
 use crate::pages::Pages;
 use crate::service;
 use crate::transport::Transport;
-use crate::{Delivery, Inbox, LeaderAnswer, Link, RequestIds, Socket};
+use crate::{Delivery, Inbox, LeaderAnswer, Link, RequestIds, Socket, Tally};
 use connections::Connections;
 use ready::ReadyList;
 
@@ -154,7 +154,7 @@ impl Turns {
                 self.desk.link.reader = reader;
             }
             Delivery::Leader { token, result } => self.leader_answered(token, result),
-            Delivery::Socket(socket) => self.accept(socket),
+            Delivery::Socket(socket, tally) => self.accept(socket, tally),
             Delivery::Shutdown => self.shut_down(),
         }
     }
@@ -243,15 +243,15 @@ impl Turns {
         self.complete(call.key, result);
     }
 
-    fn accept(&mut self, socket: Socket) {
+    fn accept(&mut self, socket: Socket, tally: Tally) {
         if self.desk.is_draining {
             return;
         }
-        match Transport::new(socket) {
+        match Transport::new(socket, tally) {
             Ok(transport) => {
                 let key = self.connections.insert(|key| {
                     let waker = ready::waker(&self.ready, key.index);
-                    Connection::new(key, waker, transport, self.desk.now)
+                    Connection::new(key, waker, transport, &self.desk)
                 });
                 self.ready_now.push(key.index);
             }
@@ -332,6 +332,7 @@ impl Turns {
 
     /// Hands over what the turn's requests ask for, and writes the turn's answers.
     fn end_turn(&mut self) {
+        self.end_incomplete();
         self.desk.hand_over();
         for (call, status) in self.desk.take_failures() {
             self.complete(call, Err(status));
@@ -348,6 +349,24 @@ impl Turns {
         self.inside.acknowledge(&mut self.desk);
         // What writing has brought up, such as acknowledgements for the watch hub.
         self.desk.hand_over();
+    }
+
+    /// Ends the oldest requests that do not come to their end, if they hold too much memory.
+    fn end_incomplete(&mut self) {
+        let Self { connections, desk, .. } = self;
+        desk.load.prune(|call| {
+            let http2 = connections.get(call.connection).and_then(Connection::http2);
+            http2.is_some_and(|http2| http2.is_incomplete(call.stream))
+        });
+        while let Some(call) = self.desk.load.next_to_end(&self.desk.link.limits) {
+            let http2 = self.connections.get(call.connection).and_then(Connection::http2);
+            if let Some(http2) = http2
+                && http2.is_incomplete(call.stream)
+            {
+                http2.end_incomplete(call.stream, &mut self.desk);
+                self.mark_dirty(call.connection);
+            }
+        }
     }
 
     /// Sees to it that there is a next turn when there is something to do.

@@ -1,6 +1,7 @@
 //! What the calls of a core share: the batches of the turn, and who waits for what.
 
 mod durations;
+mod load;
 mod versions;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use crate::service::maintenance::SnapshotCursor;
 use crate::task::Leash;
 use crate::{AskLeader, LeaderRequest, Link, RequestIds, WatchInput};
 pub(crate) use durations::{Durations, RequestType};
+use load::Load;
 use versions::Versions;
 
 /// Committed entries that may wait to be applied before proposals are refused, as in etcd.
@@ -189,6 +191,7 @@ pub(crate) struct Desk {
     pub(crate) caller: Caller,
     /// The core is shutting down.
     pub(crate) is_draining: bool,
+    pub(crate) load: Load,
     ids: RequestIds,
     last_token: u64,
     is_capable: bool,
@@ -229,6 +232,7 @@ impl Desk {
             caller: Caller::new(local.clone()),
             local,
             is_draining: false,
+            load: Load::default(),
             last_token: u64::from(ids.core()) << 48,
             ids,
             is_capable: false,

@@ -1,5 +1,6 @@
 //! The one queue into a core: filled by any thread, emptied in one go.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -36,11 +37,23 @@ pub enum Delivery {
         /// The answer.
         result: Result<crate::LeaderAnswer, api::Error>,
     },
-    /// A client's connection, accepted and set to non-blocking.
-    Socket(Socket),
+    /// A client's connection, accepted and set to non-blocking, with what counts it.
+    Socket(Socket, Tally),
     /// No new connections or calls; [`crate::Core::run`] returns when the open calls are done, or
     /// after [`crate::Limits::drain_timeout`].
     Shutdown,
+}
+
+/// Counts connections: each holds a copy of the tally until it is closed.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Arc<()>);
+
+impl Tally {
+    /// How many copies there are beside this one.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
 }
 
 /// An accepted connection, not yet tied to a runtime.

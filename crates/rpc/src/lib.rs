@@ -1,6 +1,6 @@
 //! What it is: the front door of a member: gRPC on our own HTTP/2 engine, and over HTTP/1.1 the JSON gateway and pages.
 //! What it never does: write state, evaluate a write, or know of raft's roles; it asks consensus, apply and the watch hub.
-//! Entry types: [`Core`], [`Inbox`] with [`Delivery`], [`Link`], [`State`], [`Limits`], [`Metrics`].
+//! Entry types: [`Core`], [`Inbox`] with [`Delivery`] and [`Tally`], [`Link`], [`State`], [`Limits`], [`Metrics`].
 //! Owner: one thread for each [`Core`]; [`State`] and [`Metrics`] are shared by all threads of the member.
 //! How to test it: `cargo test -p rpc`; a member is faked by threads that answer the queues.
 //!
@@ -46,7 +46,7 @@ mod transport;
 pub use connection::FIELDS_TARGET;
 pub use core::Core;
 pub use id::{PEER_CORE, RequestIds, SERVER_CORE, core_of};
-pub use inbox::{Delivery, Inbox, Socket};
+pub use inbox::{Delivery, Inbox, Socket, Tally};
 pub use limits::Limits;
 pub use link::{AskLeader, LeaderAnswer, LeaderRequest, Link, WatchInput};
 pub use metrics::Metrics;

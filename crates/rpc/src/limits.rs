@@ -17,6 +17,19 @@ pub struct Limits {
     pub keepalive_interval: Duration,
     /// `--grpc-keepalive-timeout`: and closed when it does not answer in this time.
     pub keepalive_timeout: Duration,
+    /// How long a client may take to say what it speaks, and to begin it; grpc-go's `ConnectionTimeout`.
+    pub handshake_timeout: Duration,
+    /// How long a client may take to send the head of a request of HTTP/1; etcd's `ReadHeaderTimeout`.
+    pub header_timeout: Duration,
+    /// Calls that the connections of a core may have open in all. With more, none may open one beyond its even share.
+    pub calls_max: usize,
+    /// Bytes of requests that have not come to their end, in all connections of a core. With more, the oldest are ended.
+    pub incomplete_bytes_max: usize,
+    /// Bytes of answers that wait to be written, in all connections of a core. With more, whoever has more than its even
+    /// share waiting gets no further answers, and is hung up on after [`Limits::stall_timeout`] without taking any.
+    pub unwritten_bytes_max: usize,
+    /// How long a client may take nothing of its answers when memory is short.
+    pub stall_timeout: Duration,
     /// `--warning-unary-request-duration`: a slower unary call is logged.
     pub warning_unary_request_duration: Duration,
     /// The effective quota in bytes as `Status` and the metric show it; 0: no quota.
@@ -65,6 +78,12 @@ impl Default for Limits {
             keepalive_min_time: Duration::from_secs(5),
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
+            handshake_timeout: Duration::from_secs(120),
+            header_timeout: Duration::from_secs(5 * 60),
+            calls_max: 1_000_000,
+            incomplete_bytes_max: 512 << 20,
+            unwritten_bytes_max: 512 << 20,
+            stall_timeout: Duration::from_secs(10),
             warning_unary_request_duration: Duration::from_millis(300),
             quota_bytes: 2 << 30,
             watch_progress_notify_interval: Duration::from_secs(10 * 60),

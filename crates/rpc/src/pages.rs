@@ -9,7 +9,6 @@ mod websocket;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
@@ -27,8 +26,6 @@ use crate::{Limits, Metrics, State};
 
 type Page = Response<Body>;
 
-/// How long a client may take to send a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -74,6 +71,7 @@ impl Pages {
     /// Serves a connection of which `prefix` was read, on a task of its own.
     pub(crate) fn serve(&self, transport: Transport, prefix: Vec<u8>) {
         let shared = Arc::clone(&self.shared);
+        let header_timeout = shared.limits.header_timeout;
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let shared = Arc::clone(&shared);
@@ -82,7 +80,7 @@ impl Pages {
             let served = http1::Builder::new()
                 .timer(io::Timer)
                 .title_case_headers(true)
-                .header_read_timeout(HEADER_TIMEOUT)
+                .header_read_timeout(header_timeout)
                 .serve_connection(io::Stream::new(transport, prefix), service)
                 .with_upgrades();
             if let Err(error) = served.await {

@@ -7,29 +7,36 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::Socket;
+use crate::{Socket, Tally};
 
-/// A socket tied to this thread's runtime.
+/// A socket tied to this thread's runtime; it counts as a connection as long as it lives.
 #[derive(Debug)]
-pub(crate) enum Transport {
+pub(crate) struct Transport {
+    stream: Stream,
+    _tally: Tally,
+}
+
+#[derive(Debug)]
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Transport {
     /// Ties an accepted socket to the runtime.
-    pub(crate) fn new(socket: Socket) -> io::Result<Self> {
-        match socket {
+    pub(crate) fn new(socket: Socket, tally: Tally) -> io::Result<Self> {
+        let stream = match socket {
             Socket::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(TcpStream::from_std(stream)?))
+                Stream::Tcp(TcpStream::from_std(stream)?)
             }
             Socket::Unix(stream) => {
                 stream.set_nonblocking(true)?;
-                Ok(Self::Unix(UnixStream::from_std(stream)?))
+                Stream::Unix(UnixStream::from_std(stream)?)
             }
-        }
+        };
+        Ok(Self { stream, _tally: tally })
     }
 
     /// Reads what is there into `buffer`; `Ok(0)` at the end.
@@ -39,9 +46,9 @@ impl Transport {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        let read = match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
         };
         read.map_ok(|()| buffer.filled().len())
     }
@@ -52,17 +59,17 @@ impl Transport {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     /// Says that nothing more will be written.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

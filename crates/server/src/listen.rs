@@ -7,8 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc::Socket;
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rpc::{Socket, Tally};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use tracing::{info, warn};
 
 use crate::Url;
@@ -108,6 +108,9 @@ fn bind_tcp(address: &str) -> io::Result<TcpListener> {
     candidates.sort_by_key(std::net::SocketAddr::is_ipv6);
     let first = candidates.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let listener = TcpListener::bind(first)?;
+    // The standard library asks for room for 128 connections. In a rush the next one would be tried again by its kernel
+    // after a second.
+    rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -141,17 +144,64 @@ impl Stopper {
     }
 }
 
-/// Accepts until it is stopped, and hands each connection on, with whether TLS is spoken on it.
+/// How many connections may be open at a time; the others wait in the kernel's queue until one is closed.
+#[derive(Debug)]
+pub(crate) struct Room {
+    tally: Tally,
+    max: usize,
+}
+
+/// Connections that the kernel may keep until they are accepted: as many as the system permits (`net.core.somaxconn`), as
+/// Go has it.
+const BACKLOG: i32 = i32::MAX;
+/// Descriptors that clients leave to the rest of the process, as in etcd.
+const RESERVED_FDS: u64 = 150;
+/// What of these may be connections of other members, who have a dozen each: whoever opens more on the peer port must not
+/// keep the log from opening its next segment.
+const PEER_CONNECTIONS_MAX: usize = 100;
+
+impl Room {
+    /// For clients, then for peers, by the limit of descriptors of this process.
+    pub(crate) fn by_descriptors() -> Result<[Self; 2], StartError> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limit = limit.unwrap_or(u64::MAX);
+        if limit <= RESERVED_FDS {
+            return Err(StartError::Listen(format!(
+                "file descriptor limit of etcd process is too low; please set higher (limit {limit}, recommended-limit {RESERVED_FDS})"
+            )));
+        }
+        let clients = usize::try_from(limit - RESERVED_FDS).unwrap_or(usize::MAX);
+        Ok([clients, PEER_CONNECTIONS_MAX].map(|max| Self { tally: Tally::default(), max }))
+    }
+
+    fn is_full(&self) -> bool {
+        self.tally.others() >= self.max
+    }
+}
+
+/// Accepts until it is stopped, as long as there is room, and hands each connection on, with what counts it and whether TLS
+/// is spoken on it.
 pub(crate) fn accept_loop(
     listeners: &[Listener],
+    room: &Room,
     stopper: &Stopper,
-    mut take: impl FnMut(Socket, bool),
+    mut take: impl FnMut(Socket, Tally, bool),
 ) {
+    let mut is_told = false;
     loop {
+        let is_full = room.is_full();
+        if is_full && !std::mem::replace(&mut is_told, true) {
+            warn!(
+                limit = room.max,
+                "as many connections as may be; others wait until one is closed"
+            );
+        }
+        let listeners = if is_full { &[] } else { listeners };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: ACCEPT_PAUSE.subsec_nanos().into() };
         let mut fds: Vec<PollFd<'_>> =
             listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
         fds.push(PollFd::new(&*stopper.0, PollFlags::IN));
-        if let Err(err) = rustix::event::poll(&mut fds, None) {
+        if let Err(err) = rustix::event::poll(&mut fds, is_full.then_some(&timeout)) {
             if err == rustix::io::Errno::INTR {
                 continue;
             }
@@ -164,16 +214,16 @@ pub(crate) fn accept_loop(
             return;
         }
         for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
-            accept_all(listener, &mut take);
+            accept_all(listener, room, &mut take);
         }
     }
 }
 
-fn accept_all(listener: &Listener, take: &mut impl FnMut(Socket, bool)) {
+fn accept_all(listener: &Listener, room: &Room, take: &mut impl FnMut(Socket, Tally, bool)) {
     let is_secure = matches!(listener, Listener::Tcp { is_secure: true, .. });
-    loop {
+    while !room.is_full() {
         match listener.accept() {
-            Ok(socket) => take(socket, is_secure),
+            Ok(socket) => take(socket, room.tally.clone(), is_secure),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => return,
             Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(err) => {

@@ -27,7 +27,7 @@ use crate::disk_thread::DiskWriter;
 use crate::error::StartError;
 use crate::failpoint::SystemDisk;
 use crate::fatal::fatal;
-use crate::listen::{self, Listener, Stopper};
+use crate::listen::{self, Listener, Room, Stopper};
 use crate::log::List;
 use crate::metered_disk::{Metered, MeteredDisk};
 use crate::own_requests::OwnRequests;
@@ -140,6 +140,7 @@ impl Member {
         let tls = config.peer_tls.as_ref().map(Tls::load).transpose();
         let tls = tls.map_err(|err| StartError::Listen(err.to_string()))?;
         let (peer_listeners, client_listeners) = bind_all(config)?;
+        let [client_room, peer_room] = Room::by_descriptors()?;
         announce::configuration(config, is_initialized);
         let client_addresses: Vec<String> =
             client_listeners.iter().map(Listener::address).collect();
@@ -181,6 +182,7 @@ impl Member {
         let stopper = Stopper::new().map_err(|err| StartError::Listen(err.to_string()))?;
         let clients = Clients {
             listeners: client_listeners,
+            room: client_room,
             addresses: client_addresses.clone(),
             inboxes: Arc::clone(&threads.inboxes),
             stopper: stopper.share(),
@@ -190,13 +192,19 @@ impl Member {
         let (stop, transport) = (stopper.share(), Arc::clone(&threads.transport));
         let acceptors = vec![
             start_thread("peer-acceptor", move || {
-                listen::accept_loop(&peer_listeners, &stop, |socket, is_secure| {
-                    transport.serve(match socket {
-                        rpc::Socket::Tcp(stream) if is_secure => transport::Socket::Tls(stream),
-                        rpc::Socket::Tcp(stream) => transport::Socket::Tcp(stream),
-                        rpc::Socket::Unix(stream) => transport::Socket::Unix(stream),
-                    });
-                });
+                listen::accept_loop(
+                    &peer_listeners,
+                    &peer_room,
+                    &stop,
+                    |socket, tally, is_secure| {
+                        let socket = match socket {
+                            rpc::Socket::Tcp(stream) if is_secure => transport::Socket::Tls(stream),
+                            rpc::Socket::Tcp(stream) => transport::Socket::Tcp(stream),
+                            rpc::Socket::Unix(stream) => transport::Socket::Unix(stream),
+                        };
+                        transport.serve(socket, tally);
+                    },
+                );
             })?,
             start_thread("acceptor", move || clients.accept())?,
         ];
@@ -241,6 +249,7 @@ impl Member {
 /// The clients' listeners, until the member serves.
 struct Clients {
     listeners: Vec<Listener>,
+    room: Room,
     addresses: Vec<String>,
     inboxes: Arc<[Arc<Inbox>]>,
     stopper: Stopper,
@@ -265,9 +274,9 @@ impl Clients {
         }
         (self.notices.notify)(Notice::Ready);
         let mut inboxes = self.inboxes.iter().cycle();
-        listen::accept_loop(&self.listeners, &self.stopper, |socket, _| {
+        listen::accept_loop(&self.listeners, &self.room, &self.stopper, |socket, tally, _| {
             if let Some(inbox) = inboxes.next() {
-                inbox.push(Delivery::Socket(socket));
+                inbox.push(Delivery::Socket(socket, tally));
             }
         });
     }
@@ -583,8 +592,13 @@ fn apply_options(
     }
 }
 
+/// Limits of each core of the front door. What is one limit for the member is shared out.
 fn limits(config: &Config) -> Limits {
+    let (cores, all) = (front_door_threads(config), Limits::default());
     Limits {
+        calls_max: all.calls_max / cores,
+        incomplete_bytes_max: all.incomplete_bytes_max / cores,
+        unwritten_bytes_max: all.unwritten_bytes_max / cores,
         max_request_bytes: config.max_request_bytes,
         max_txn_ops: config.max_txn_ops,
         max_concurrent_streams: config.max_concurrent_streams,
@@ -600,6 +614,6 @@ fn limits(config: &Config) -> Limits {
         host_whitelist: config.host_whitelist.clone(),
         enable_gateway: config.enable_grpc_gateway,
         stop_grpc_service_on_defrag: config.feature_gates.stop_grpc_service_on_defrag,
-        ..Limits::default()
+        ..all
     }
 }

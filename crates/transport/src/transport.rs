@@ -158,8 +158,8 @@ impl Transport {
         peer.own(task.abort_handle());
     }
 
-    /// Serves a connection that was accepted on the peer port.
-    pub fn serve(&self, socket: Socket) {
+    /// Serves a connection that was accepted on the peer port. `guard` is dropped when it is over.
+    pub fn serve(&self, socket: Socket, guard: impl Send + 'static) {
         let served = self.served.clone();
         let shared = Arc::clone(&self.shared);
         self.shared.handle.spawn(async move {
@@ -167,7 +167,7 @@ impl Transport {
                 Ok(connection) => handler::serve(shared, connection).await,
                 Err(err) => info!(error = %err, "rejected connection on peer endpoint"),
             }
-            drop(served);
+            drop((served, guard));
         });
     }
 

@@ -390,7 +390,7 @@ fn accept(
             if is_stopped.load(Ordering::Relaxed) {
                 return;
             }
-            transport.serve(Socket::Tcp(stream));
+            transport.serve(Socket::Tcp(stream), ());
         }
     });
     Ok(())

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use api::etcdserverpb as pb;
 use pb::watch_request::RequestUnion;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 use crate::frames::{
@@ -339,9 +340,10 @@ fn heads_without_measure() {
             flood!("paths of 15 kB", 500, End::Stays(&[]), |turn| {
                 let path = [b'/'; 15 << 10];
                 let stream = 2 * turn + 3;
-                let fields: [(&str, &[u8]); 4] = [
+                let fields: [(&str, &[u8]); 5] = [
                     (":method", b"POST"),
                     (":scheme", b"http"),
+                    (":authority", b"etcd"),
                     (":path", &path),
                     ("content-type", b"application/grpc"),
                 ];
@@ -510,4 +512,65 @@ fn streams_of_requests_without_end() {
             }),
         ],
     );
+}
+
+/// A large answer on its way has used up the connection's window when a put is answered beside it. What the window is
+/// opened by next is not the large answer's alone.
+#[test]
+fn a_small_answer_does_not_wait_for_a_large_one() {
+    const ROWS: usize = 24;
+    const WINDOW: usize = 65_535;
+    let scratch = Scratch::new("fair");
+    let server = Launch::new(&scratch.data()).start();
+    let client = server.client();
+    for row in 0..ROWS {
+        client.put(format!("large {row}").as_bytes(), &vec![b'x'; 1 << 20]).expect("a put");
+    }
+    let mut asker = Attacker::deaf(&server.address, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
+    let all = pb::RangeRequest { range_end: "largf".into(), ..range(b"large") };
+    asker.say(&[call(1, "KV/Range"), message(1, &all, END_STREAM)].concat());
+    let mut received = 0;
+    while received < WINDOW {
+        let (kind, _, payload) = asker.next_frame();
+        received += if kind == DATA { payload.len() } else { 0 };
+    }
+    let put = pb::PutRequest { key: "small".into(), ..Default::default() };
+    asker.say(&[call(3, "KV/Put"), message(3, &put, END_STREAM)].concat());
+    // Heads need no window.
+    while !matches!(asker.next_frame(), (HEADERS, 3, _)) {}
+    asker.say(&window_update(0, WINDOW as u32));
+    let mut before = 0;
+    loop {
+        match asker.next_frame() {
+            (DATA, 3, _) => break,
+            (DATA, _, payload) => before += payload.len(),
+            _ => {}
+        }
+        assert!(before < WINDOW, "the large answer has taken all of the window");
+    }
+    drop(asker);
+    server.terminate();
+}
+
+/// It runs for ten milliseconds out of two hundred.
+#[test]
+fn a_twentieth_of_a_processor_is_enough() {
+    let scratch = Scratch::new("starved");
+    // Requests may take long.
+    let times = ["--heartbeat-interval", "5000", "--election-timeout", "50000"];
+    let server = Launch::new(&scratch.data()).flags(&times).start();
+    let (calls_done, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let pid = Pid::from_raw(server.pid() as i32).expect("a process");
+    let address = &*server.address;
+    thread::scope(|scope| {
+        let honest = scope.spawn(|| be_honest(address, &calls_done, &is_over));
+        while !honest.is_finished() {
+            kill_process(pid, Signal::STOP).expect("the server lives");
+            thread::sleep(Duration::from_millis(190));
+            kill_process(pid, Signal::CONT).expect("the server lives");
+            thread::sleep(Duration::from_millis(10));
+            is_over.store(calls_done.load(Ordering::Relaxed) >= HONEST_CALLS, Ordering::Relaxed);
+        }
+    });
+    server.terminate();
 }

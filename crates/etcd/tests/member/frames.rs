@@ -77,9 +77,10 @@ pub(crate) fn block(fields: &[(&str, &[u8])]) -> Vec<u8> {
 /// The head of a call, with more fields.
 pub(crate) fn head(method: &str, more: &[(&str, &[u8])]) -> Vec<u8> {
     let path = format!("/etcdserverpb.{method}");
-    let fields: [(&str, &[u8]); 5] = [
+    let fields: [(&str, &[u8]); 6] = [
         (":method", b"POST"),
         (":scheme", b"http"),
+        (":authority", b"etcd"),
         (":path", path.as_bytes()),
         ("content-type", b"application/grpc"),
         ("te", b"trailers"),
@@ -209,6 +210,16 @@ impl Attacker {
 
     pub(crate) fn read_exact(&mut self, buffer: &mut [u8]) {
         self.socket.read_exact(buffer).expect("something to read");
+    }
+
+    /// The next frame of the server: kind, stream and payload.
+    pub(crate) fn next_frame(&mut self) -> (u8, u32, Vec<u8>) {
+        let mut head = [0; 9];
+        self.read_exact(&mut head);
+        let [l0, l1, l2, kind, _, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
+        self.read_exact(&mut payload);
+        (kind, u32::from_be_bytes(stream), payload)
     }
 
     /// Goes away in good order, and tells what the server had to say.

@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod corruption;
 mod crash;
+mod crowd;
 mod disk;
 mod frames;
 mod mistakes;

@@ -63,6 +63,13 @@ pub(crate) struct Http2 {
     parked: VecDeque<Parked>,
     /// Bytes of requests that are not complete.
     partial_bytes: usize,
+    /// What of the desk's load are this connection's bytes that wait to be written.
+    unwritten_counted: usize,
+    /// When the client last took something.
+    last_written: Instant,
+    /// When the client must have begun to speak, until it has.
+    greeting_deadline: Option<Instant>,
+    is_counted: bool,
     is_read_paused: bool,
     drain_deadline: Option<Instant>,
     /// When the last words need not be written any more.
@@ -70,7 +77,9 @@ pub(crate) struct Http2 {
 }
 
 impl Http2 {
-    pub(crate) fn new(key: ConnectionKey, desk: &Desk) -> Self {
+    /// A connection on which the client must have said all that one begins with by `deadline`.
+    pub(crate) fn new(key: ConnectionKey, deadline: Instant, desk: &mut Desk) -> Self {
+        desk.load.connections += 1;
         let config = http2::Config {
             max_concurrent_streams: desk.link.limits.max_concurrent_streams,
             writable_mark: UNSENT_MAX,
@@ -89,6 +98,10 @@ impl Http2 {
             held_up: Vec::new(),
             parked: VecDeque::new(),
             partial_bytes: 0,
+            unwritten_counted: 0,
+            last_written: desk.now,
+            greeting_deadline: Some(deadline),
+            is_counted: true,
             is_read_paused: false,
             drain_deadline: None,
             close_deadline: None,
@@ -128,6 +141,7 @@ impl Http2 {
     /// Takes bytes of the client.
     pub(crate) fn receive(&mut self, data: &[u8], desk: &mut Desk) {
         self.keepalive.read(desk.now);
+        self.engine.limit_streams(desk.load.streams_max(&desk.link.limits));
         self.take_events(data, desk);
     }
 
@@ -226,6 +240,8 @@ impl Http2 {
             self.engine.hold_window(stream);
         }
         desk.counters.started(head.rpc);
+        desk.load.calls += 1;
+        self.engine.limit_streams(desk.load.streams_max(&desk.link.limits));
         self.calls.insert(stream, Call::new(key, &head, desk.now, state));
         if let Err(error) = admitted {
             return self.finish(stream, &error.into(), desk);
@@ -271,7 +287,7 @@ impl Http2 {
             };
             desk.received(call.info.rpc, message.len());
             match &mut call.state {
-                State::Request if self.engine.unsent_total() > RESPONSES_MAX => {
+                State::Request if self.engine.unsent_total() > responses_max(desk) => {
                     self.parked.push_back(Parked::Request(stream, message.to_vec()));
                     call.state = State::Waiting;
                     call.parked_bytes = message.len();
@@ -280,7 +296,9 @@ impl Http2 {
                 State::Request => {
                     let result = service::dispatch(desk, &call.info, message);
                     call.input = Input::default();
-                    self.partial_bytes -= std::mem::take(&mut call.partial_counted);
+                    if call.partial_counted > 0 {
+                        self.partial_bytes -= call.uncount(desk);
+                    }
                     return self.completed(stream, result, desk);
                 }
                 State::Stream(Stream::Watch(watch)) => {
@@ -312,9 +330,9 @@ impl Http2 {
         let pending = call.input.pending() + call.parked_bytes;
         let before = std::mem::replace(&mut call.partial_counted, pending);
         self.partial_bytes = self.partial_bytes + pending - before;
+        desk.load.count_incomplete(call.info.key, before, pending);
         if self.partial_bytes > PARTIAL_BYTES_MAX {
-            let status = Status::fixed(Code::ResourceExhausted, "too many incomplete requests");
-            self.finish(stream, &status, desk);
+            self.end_incomplete(stream, desk);
         }
     }
 
@@ -336,6 +354,37 @@ impl Http2 {
             // A watch goes on without requests.
             State::Waiting | State::Task(_) | State::Stream(_) => {}
         }
+    }
+
+    /// Whether the end of a request is still to come.
+    pub(crate) fn is_incomplete(&self, stream: StreamId) -> bool {
+        self.calls.get(&stream).is_some_and(|call| call.partial_counted > 0)
+    }
+
+    /// Ends a request that has been on its way for longer than others, since they hold too much memory.
+    pub(crate) fn end_incomplete(&mut self, stream: StreamId, desk: &mut Desk) {
+        let status = Status::fixed(Code::ResourceExhausted, "too many incomplete requests");
+        self.finish(stream, &status, desk);
+    }
+
+    /// The client has taken something.
+    pub(crate) fn written(&mut self, desk: &Desk) {
+        self.last_written = desk.now;
+    }
+
+    /// Tells the desk how much waits to be written.
+    pub(crate) fn count_unwritten(&mut self, desk: &mut Desk) {
+        let now = self.engine.unwritten();
+        let before = std::mem::replace(&mut self.unwritten_counted, now);
+        desk.load.unwritten_bytes = desk.load.unwritten_bytes + now - before;
+    }
+
+    /// Whether the client takes nothing of what waits for it, and memory is short for that.
+    fn is_stalled(&self, desk: &Desk) -> bool {
+        let limits = &desk.link.limits;
+        desk.load.is_unwritten_too_much(limits)
+            && self.unwritten_counted > desk.load.unwritten_max(limits, usize::MAX)
+            && self.last_written + limits.stall_timeout <= desk.now
     }
 
     fn holds_requests_back(&self, stream: StreamId) -> bool {
@@ -375,7 +424,7 @@ impl Http2 {
         if !self.calls.contains_key(&stream) {
             return;
         }
-        if self.engine.unsent_total() > RESPONSES_MAX {
+        if self.engine.unsent_total() > responses_max(desk) {
             let (waiter, request) = waiter.detach(arena);
             return self.parked.push_back(Parked::Read(waiter, request));
         }
@@ -385,14 +434,14 @@ impl Http2 {
 
     /// Goes on with requests that were parked.
     fn unpark(&mut self, desk: &mut Desk) {
-        while self.engine.unsent_total() <= RESPONSES_MAX {
+        while self.engine.unsent_total() <= responses_max(desk) {
             match self.parked.pop_front() {
                 None => return,
                 Some(Parked::Read(waiter, request)) => self.read_is_ready(waiter, &request, desk),
                 Some(Parked::Request(stream, request)) => {
                     let Some(call) = self.calls.get_mut(&stream) else { continue };
                     call.parked_bytes = 0;
-                    self.partial_bytes -= std::mem::take(&mut call.partial_counted);
+                    self.partial_bytes -= call.uncount(desk);
                     let result = service::dispatch(desk, &call.info, &request);
                     self.completed(stream, result, desk);
                 }
@@ -437,6 +486,7 @@ impl Http2 {
     /// A unary response: the one in the desk's frame.
     fn answer(&mut self, stream: StreamId, desk: &mut Desk) {
         let Some(call) = self.calls.remove(&stream) else { return };
+        desk.load.calls -= 1;
         desk.sent(call.info.rpc);
         desk.handled(&call.info, Code::Ok);
         service::warn_if_slow(&call.info, Code::Ok, desk);
@@ -444,6 +494,9 @@ impl Http2 {
         call.answer.send_head(&mut self.engine, stream);
         call.answer.send_message(&mut self.engine, stream, &mut desk.frame);
         call.answer.send_end(&mut self.engine, stream);
+        if self.engine.unsent_total() > 0 {
+            self.count_unwritten(desk);
+        }
     }
 
     /// A response of a stream: the one in the desk's frame.
@@ -481,8 +534,9 @@ impl Http2 {
     }
 
     fn forget_call(&mut self, stream: StreamId, code: Code, desk: &mut Desk) -> Option<Call> {
-        let call = self.calls.remove(&stream)?;
-        self.partial_bytes -= call.partial_counted;
+        let mut call = self.calls.remove(&stream)?;
+        self.partial_bytes -= call.uncount(desk);
+        desk.load.calls -= 1;
         desk.handled(&call.info, code);
         match &call.state {
             State::Stream(Stream::Watch(watch)) => desk.close_watch_stream(watch.hub_stream),
@@ -581,6 +635,15 @@ impl Http2 {
             Duty::Ping => self.engine.ping(*b"quorate\0"),
             Duty::Close => return Fate::Gone,
         }
+        if self.engine.is_greeted() {
+            self.greeting_deadline = None;
+        }
+        if self.greeting_deadline.is_some_and(|deadline| deadline <= desk.now) {
+            return Fate::Gone;
+        }
+        if self.is_stalled(desk) {
+            return Fate::Gone;
+        }
         if self.engine.wants_close() {
             let deadline = *self.close_deadline.get_or_insert(desk.now + CLOSE_TIMEOUT);
             if deadline <= desk.now {
@@ -631,6 +694,10 @@ impl Http2 {
         let streams: Vec<StreamId> = self.calls.keys().copied().collect();
         for stream in streams {
             self.forget(stream, Code::Canceled, desk);
+        }
+        if std::mem::take(&mut self.is_counted) {
+            desk.load.connections -= 1;
+            desk.load.unwritten_bytes -= std::mem::take(&mut self.unwritten_counted);
         }
     }
 }
@@ -685,6 +752,11 @@ impl Calls for Http2 {
     fn pump(&mut self, call: CallKey, desk: &mut Desk) {
         self.pump_stream(call.stream, desk);
     }
+}
+
+/// With so much unsent on a connection its further requests wait.
+fn responses_max(desk: &Desk) -> usize {
+    desk.load.unwritten_max(&desk.link.limits, RESPONSES_MAX)
 }
 
 /// The words of Go's HTTP/2 library.

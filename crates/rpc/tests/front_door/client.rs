@@ -132,6 +132,12 @@ impl Call {
         self.body.take().expect("the request is open").send_reset(h2::Reason::CANCEL);
     }
 
+    /// The reset that ended the call; `None` if there was an answer.
+    pub(crate) async fn ended(mut self) -> Option<h2::Reason> {
+        let response = self.response.take().expect("not yet answered");
+        response.await.err().and_then(|err| err.reason())
+    }
+
     /// The next message, or the end.
     pub(crate) async fn next<M: Message + Default>(&mut self) -> Result<M, End> {
         self.next_bytes().await.map(|message| M::decode(message).expect("a message"))

@@ -8,5 +8,6 @@ mod locks;
 mod member;
 mod members;
 mod pages;
+mod shares;
 mod streams;
 mod unary;

@@ -17,7 +17,7 @@ use raft::{ConfChange, ConfChangeType, ConfState, Entry, EntryType};
 use replica::{Event, Proposal};
 use rpc::{
     AskLeader, Core, Delivery, Inbox, LeaderAnswer, LeaderRequest, Limits, Link, Metrics,
-    RequestIds, Socket, State, WatchInput,
+    RequestIds, Socket, State, Tally, WatchInput,
 };
 
 /// A running member; it stops when it is dropped.
@@ -26,6 +26,7 @@ pub(crate) struct Member {
     pub(crate) state: Arc<State>,
     pub(crate) machine: Arc<Machine>,
     pub(crate) metrics: Arc<Metrics>,
+    connections: Tally,
     inbox: Arc<Inbox>,
     core: Option<JoinHandle<()>>,
 }
@@ -95,19 +96,26 @@ impl Member {
         spawn(&machine, &inbox, move |machine, inbox| machine.commands(&commands, &inbox));
         spawn(&machine, &inbox, move |machine, inbox| machine.watches(&watches, &inbox));
         spawn(&machine, &inbox, move |machine, inbox| machine.questions(questions, &inbox));
+        let connections = Tally::default();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let accepted = Arc::clone(&inbox);
+        let (accepted, tally) = (Arc::clone(&inbox), connections.clone());
         std::thread::spawn(move || {
             // Ends with the test's process; the connections it takes go to a core that may be gone.
             while let Ok((stream, _)) = listener.accept() {
-                accepted.push(Delivery::Socket(Socket::Tcp(stream)));
+                accepted.push(Delivery::Socket(Socket::Tcp(stream), tally.clone()));
             }
         });
         let ids = RequestIds::new(1, 0, OsClock::new().now_wall());
         let core = Core::new(link, ids, Arc::clone(&inbox));
         let core = Some(std::thread::spawn(move || core.run().expect("a runtime")));
-        Self { address, state, machine, metrics, inbox, core }
+        Self { address, state, machine, metrics, connections, inbox, core }
+    }
+
+    /// Connections that the member has open.
+    pub(crate) fn connections(&self) -> usize {
+        // The loop that accepts has one of its own.
+        self.connections.others() - 1
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

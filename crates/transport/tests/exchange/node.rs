@@ -129,7 +129,7 @@ impl Node {
                     if is_stopped.load(Ordering::Relaxed) {
                         return;
                     }
-                    transport.serve(Socket::Tcp(stream.expect("a connection")));
+                    transport.serve(Socket::Tcp(stream.expect("a connection")), ());
                 }
             })
         };
