@@ -107,10 +107,13 @@ impl World {
         let id = self.sites[site].identity.metadata.node_id;
         let leader = self.leader()?;
         let process = self.sites[leader].process.as_deref()?;
-        if process.applier.cluster().member(id).is_some() {
+        let cluster = process.applier.cluster();
+        if cluster.member(id).is_some() {
             self.propose_change(leader, ConfChangeType::RemoveNode, id, Bytes::new());
             return None;
         }
+        // A new leader may not have heard yet that there is such a member.
+        cluster.is_removed(id).then_some(())?;
         self.add_member(Change::AddVoter, leader).then_some(())?;
         self.sites[site].is_rotten = false;
         self.count_fault(REPLACED);

@@ -42,6 +42,8 @@ pub(crate) struct Reading {
     pub(crate) last_index: u64,
     pub(crate) is_torn: bool,
     is_snapshot_found: bool,
+    /// The term of the entry at the snapshot's index, if the log had one where it is read.
+    term_at_snapshot: Option<u64>,
 }
 
 impl Reading {
@@ -98,7 +100,7 @@ impl Reading {
                     if snapshot.term != from.term {
                         return Err(Reason::SnapshotMismatch);
                     }
-                    self.is_snapshot_found = true;
+                    self.snapshot_found(from.term);
                 }
                 // A later cut names its segment after the last index, be it a snapshot's.
                 self.last_index = self.last_index.max(snapshot.index);
@@ -106,6 +108,27 @@ impl Reading {
             RecordType::Crc => {}
         }
         Ok(())
+    }
+
+    /// The snapshot was taken of this log, or it was a leader's and has replaced a log that was another: then entries
+    /// behind its index had no place any more.
+    // DIFF(etcd): such entries come back.
+    fn snapshot_found(&mut self, term: u64) {
+        let is_another = self.term_at_snapshot.is_some_and(|own| own != term);
+        if is_another && !self.is_snapshot_found {
+            self.replay.entries.clear();
+        }
+        self.is_snapshot_found = true;
+    }
+
+    /// An entry at the snapshot's index or before it. Like any other it replaces all that was there and after, as long
+    /// as the snapshot has not been taken.
+    // DIFF(etcd): entries come back that stood behind the snapshot's index and were replaced from before it.
+    fn entry_before_snapshot(&mut self, entry: &Entry, from: u64) {
+        if !self.is_snapshot_found {
+            self.replay.entries.clear();
+            self.term_at_snapshot = (entry.index == from).then_some(entry.term);
+        }
     }
 
     fn entry(&mut self, data: &[u8], from: u64) -> Result<(), Reason> {
@@ -116,6 +139,7 @@ impl Reading {
         }
         self.last_index = entry.index;
         let Some(position) = entry.index.checked_sub(from).and_then(|n| n.checked_sub(1)) else {
+            self.entry_before_snapshot(&entry, from);
             return Ok(());
         };
         let entries = &mut self.replay.entries;

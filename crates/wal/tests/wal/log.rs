@@ -47,6 +47,36 @@ fn a_later_entry_replaces_those_from_its_index_on() {
     assert_eq!(text(&replay), "2 1 1; 1/1:0 1/2:0 2/3:3");
 }
 
+/// The simulator's seed 34938: the entries of an old leader came back behind a snapshot, with a lower term than it has.
+#[test]
+fn what_was_replaced_does_not_come_back_behind_a_snapshot() {
+    let old: Vec<Entry> = (1..=9).map(|index| entry(1, index, "")).collect();
+    let reopened = |rest: &[(u64, u64)], taken: (u64, u64), more: &[(u64, u64)]| {
+        let disk = disk();
+        let mut wal = create(&disk, 1 << 20);
+        let entries = |list: &[(u64, u64)]| -> Vec<Entry> {
+            list.iter().map(|(term, index)| entry(*term, *index, "")).collect()
+        };
+        wal.save(&state(1, 1, 1), &old, true).expect("saved");
+        wal.save(&state(2, 1, 1), &entries(rest), true).expect("saved");
+        let snapshot = snapshot(taken.0, taken.1);
+        wal.save_snapshot(&snapshot).expect("saved");
+        wal.save(&state(2, 1, taken.1), &entries(more), true).expect("saved");
+        drop(wal);
+        text(&open_at(&disk, &snapshot).expect("opened").1)
+    };
+    // Replaced from before the snapshot's index on.
+    assert_eq!(reopened(&[(2, 3), (2, 4)], (2, 4), &[]), "2 1 4; ");
+    assert_eq!(reopened(&[(2, 3), (2, 4)], (2, 4), &[(2, 5)]), "2 1 4; 2/5:0");
+    assert_eq!(reopened(&[(2, 3), (2, 4), (2, 5)], (2, 4), &[]), "2 1 4; 2/5:0");
+    // Replaced by a leader's snapshot, of a log that was another at its index.
+    assert_eq!(reopened(&[], (2, 6), &[]), "2 1 6; ");
+    assert_eq!(reopened(&[], (2, 6), &[(2, 7)]), "2 1 6; 2/7:0");
+    // The same log: what is behind the snapshot stays.
+    assert_eq!(reopened(&[], (1, 6), &[]), "2 1 6; 1/7:0 1/8:0 1/9:0");
+    assert_eq!(reopened(&[], (1, 6), &[(2, 8)]), "2 1 6; 1/7:0 2/8:0");
+}
+
 #[test]
 fn opened_at_a_snapshot() {
     let disk = disk();
