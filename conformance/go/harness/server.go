@@ -209,6 +209,22 @@ func (s *Server) Client() (*clientv3.Client, error) {
 	})
 }
 
+// Settled waits until the server has set the version of its storage. etcd does that once it has heard of the cluster's
+// version, or at the next of its looks, some seconds apart.
+func (s *Server) Settled(client *clientv3.Client) error {
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		status, err := client.Status(Timeout(10*time.Second), s.Addr)
+		if err == nil && status.StorageVersion != "" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("no storage version after 60 s: %v: %s", err, s.LogTail())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // Raw connects plain gRPC to the server, for requests that the client library would not send.
 func (s *Server) Raw() (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+s.Addr,

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -147,9 +148,10 @@ impl Drop for Cluster {
 /// Waits until what the first one is told reaches all. A proposal that was handed to a leader that has gone is lost, and
 /// nobody says so.
 fn settle(members: &[&Member]) {
-    let mut tries = 0..;
+    // What an earlier call has put says nothing of now.
+    static TRIES: AtomicUsize = AtomicUsize::new(0);
     wait("all work together", || {
-        let key = format!("/settled-{}", tries.next()?);
+        let key = format!("/settled-{}", TRIES.fetch_add(1, Ordering::Relaxed));
         members[0].put(&key, "");
         let deadline = Instant::now() + Duration::from_secs(1);
         while Instant::now() < deadline {

@@ -79,6 +79,10 @@ func group(name string, cases func(*env), flags ...string) func(*harness.Suite) 
 			suite.Failed("client of group "+name, err)
 			return
 		}
+		if err := server.Settled(client); err != nil {
+			suite.Failed("start of group "+name, err)
+			return
+		}
 		conn, err := server.Raw()
 		if err != nil {
 			suite.Failed("client of group "+name, err)

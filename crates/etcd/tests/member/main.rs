@@ -2,14 +2,11 @@
 
 #![expect(clippy::print_stderr, reason = "tells of what is skipped")]
 
-mod attacks;
 mod client;
 mod cluster;
 mod corruption;
 mod crash;
-mod crowd;
 mod disk;
-mod frames;
 mod mistakes;
 mod process;
 mod quota;

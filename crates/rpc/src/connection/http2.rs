@@ -573,6 +573,9 @@ impl Http2 {
 
     /// Sends what waited on watch streams whose client keeps up, and tells the hub what has left.
     fn tend_watches(&mut self, desk: &mut Desk) {
+        if self.engine.unsent_total() > UNSENT_TOTAL_MAX {
+            return;
+        }
         for stream in std::mem::take(&mut self.watches) {
             self.send_waiting(stream, desk);
             let is_full = self.engine.unsent_total() > UNSENT_TOTAL_MAX;
