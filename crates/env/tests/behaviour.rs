@@ -124,6 +124,7 @@ fn a_fault_strikes_at_its_operation_and_stays() {
     }
     disk.set_fault(None);
     file.sync_data().expect("healed");
+    assert_eq!(disk.failures(), 2);
 }
 
 #[test]
@@ -175,6 +176,7 @@ fn a_disk_fails_by_kind_and_fills_up() {
     file.write_all_at(b"ab", 8).expect("there is just room");
     assert_eq!(file.write_all_at(b"c", 10).expect_err("full").kind(), ErrorKind::StorageFull);
     assert_eq!(file.set_len(11).expect_err("full").kind(), ErrorKind::StorageFull);
+    assert_eq!(disk.failures(), 4, "a sync, a read, a write and a length");
 }
 
 #[test]

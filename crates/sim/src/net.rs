@@ -262,3 +262,34 @@ impl Network {
         recalled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raft::Entry;
+
+    use super::*;
+    use crate::plan::Plan;
+
+    fn message(bytes: usize) -> Message {
+        let entry = Entry { data: vec![0; bytes].into(), ..Entry::default() };
+        Message { entries: vec![entry], ..Message::default() }
+    }
+
+    /// Seeds 12352 and 24474: what was sent over a way that had been slow came minutes after it was fast again.
+    #[test]
+    fn a_slow_way_holds_up_nothing_for_long() {
+        let mut net = Network::new(Plan::quiet(&mut Rng::new(1)).net, Rng::new(2));
+        let way = (0, 1);
+        // 5 kB a second.
+        net.slow_down(0, 1, (200_000, 0));
+        let mut sent = || net.send(way, 0, &message(10_000), true);
+        assert!(matches!(sent(), Sent::Arrives(at, None) if at > 2 * SECOND));
+        assert!(matches!(sent(), Sent::Arrives(at, None) if at > 4 * SECOND));
+        assert_eq!([sent(), sent()], [Sent::Full, Sent::Full]);
+        // What was clogged meanwhile is not asked.
+        net.arrival(0, 1, 0, &message(1_000_000));
+        net.unblock();
+        let after = net.send(way, SECOND, &message(10), true);
+        assert!(matches!(after, Sent::Arrives(at, None) if at < 6 * SECOND), "{after:?}");
+    }
+}
