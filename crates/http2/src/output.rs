@@ -37,6 +37,13 @@ impl Output {
         }
     }
 
+    /// Copies what lies elsewhere.
+    pub(crate) fn own(&mut self) {
+        for (_, chunk) in &mut self.chunks {
+            *chunk = Bytes::copy_from_slice(chunk);
+        }
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.small.capacity()
             + self.chunk_bytes

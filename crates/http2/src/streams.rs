@@ -127,6 +127,16 @@ impl SendQueue {
         }
     }
 
+    /// Copies the pieces into one.
+    pub(crate) fn own(&mut self) {
+        if self.is_empty() {
+            return;
+        }
+        let mut whole = Vec::with_capacity(self.bytes);
+        self.pieces.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
+        self.pieces.push_back(whole.into());
+    }
+
     /// Moves the first `count` bytes to `output`.
     pub(crate) fn pop_to(&mut self, count: usize, output: &mut Output) {
         self.bytes -= count;

@@ -48,6 +48,15 @@ impl<H: Half> Connection<H> {
         self.after_push(slot, end);
     }
 
+    /// Copies what of the stream's body is not written yet, so that nothing of it lies any more where its pieces
+    /// lay. For pieces of memory that was lent until the next write.
+    pub fn own_unwritten(&mut self, stream: StreamId) {
+        self.output.own();
+        if let Some(stream) = self.streams.get_mut(stream.0) {
+            stream.queue.own();
+        }
+    }
+
     /// Queues the trailers behind the body, which is complete. If a server's request is not, it is checked and
     /// dropped until [`crate::Config::linger_ms`] have passed, and then the stream is reset with NO_ERROR.
     pub fn send_trailers(&mut self, stream: StreamId, fields: &[Field<'_>]) {

@@ -61,6 +61,7 @@ enum Act {
     Reset(u32),
     Hold(u32),
     Release(u32, usize),
+    Own(u32),
     Write(usize),
     Ping,
     Drain,
@@ -77,6 +78,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         1 => id().prop_map(Act::Reset),
         2 => id().prop_map(Act::Hold),
         2 => (id(), 0usize..500).prop_map(|(id, n)| Act::Release(id, n)),
+        1 => id().prop_map(Act::Own),
         3 => (0usize..100_000).prop_map(Act::Write),
         1 => Just(Act::Ping),
         1 => prop_oneof![9 => Just(Act::Ping), 1 => Just(Act::Drain), 1 => Just(Act::DrainNow)],
@@ -102,6 +104,7 @@ fn act(server: &mut Server, heads: &mut Vec<u32>, act: &Act) {
         Act::Reset(id) => server.reset(StreamId(id), ErrorCode::CANCEL),
         Act::Hold(id) => server.hold_window(StreamId(id)),
         Act::Release(id, bytes) => server.release(StreamId(id), bytes),
+        Act::Own(id) => server.own_unwritten(StreamId(id)),
         Act::Write(count) => {
             let output = server.output();
             output.advance(count.min(output.remaining()));

@@ -1,6 +1,9 @@
 //! Answers: order, flow control, turns, back-pressure, windows returned, and the end of a connection.
 
-use bytes::Bytes;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
 use http2::{Config, ErrorCode, Field, StreamId};
 
 use crate::wire::{
@@ -138,6 +141,43 @@ fn data_waits_for_the_connections_window() {
     assert_eq!(sizes.get(1..), Some(&[16_384, 16_384, 16_384, 16_383][..]));
     assert_eq!(peer.turn(&window_update(0, 3)), "< DATA 1 \"xxx\"");
     assert_eq!(peer.turn(&window_update(0, 3)), "< DATA 1 \"xx\" END");
+}
+
+/// Memory that counts, for as long as it is referred to.
+struct Lent(Arc<()>, Vec<u8>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.1
+    }
+}
+
+#[test]
+fn lent_memory_is_written_from_where_it_lies_and_given_back_when_asked_for() {
+    let mut peer = peer_with_window(30_000);
+    peer.server.send_headers(ONE, 200, &[], false);
+    let count = Arc::new(());
+    let body: Vec<u8> = (0..40_000u32).map(|n| (n % 251) as u8).collect();
+    let lent = Bytes::from_owner(Lent(Arc::clone(&count), body.clone()));
+    let place = lent.as_ptr();
+    peer.server.send_bytes(ONE, [lent.slice(..100), lent.slice(100..)], false);
+    peer.server.send_trailers(ONE, &OK);
+    drop(lent);
+    let output = peer.server.output();
+    let mut slices = [IoSlice::new(&[]); 8];
+    let filled = output.chunks_vectored(&mut slices);
+    let places: Vec<_> = slices.iter().take(filled).map(|slice| slice.as_ptr()).collect();
+    assert!(places.contains(&place.wrapping_add(100)), "without a copy");
+    assert_eq!(Arc::strong_count(&count), 2);
+    peer.server.own_unwritten(ONE);
+    assert_eq!((Arc::strong_count(&count), peer.server.unsent(ONE)), (1, 10_000));
+    let mut frames = peer.take();
+    peer.feed(&window_update(1, 10_000));
+    frames.extend(peer.take());
+    let got: Vec<u8> =
+        frames.iter().filter(|f| f.kind == 0).flat_map(|f| f.payload.iter().copied()).collect();
+    assert!(got == body, "the body is as it was");
+    assert_eq!(peer.server.open_streams(), 0);
 }
 
 #[test]
