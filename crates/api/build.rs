@@ -1,7 +1,9 @@
 //! Compiles `proto/*.proto` into Rust: messages by `prost`, the table of services by `services`, the paths and messages
-//! of the JSON gateway by `schema`.
+//! of the JSON gateway by `schema`, what the server tells of itself by `reflection`.
 //! No `protoc` is needed.
 
+#[path = "build/reflection.rs"]
+mod reflection;
 #[path = "build/schema.rs"]
 mod schema;
 #[path = "build/services.rs"]
@@ -13,11 +15,12 @@ use std::path::PathBuf;
 use std::{env, error, fs, io};
 
 /// Every file of `proto/` but [`INTEROP_FILE`], in the order in which the table of services lists them.
-const PROTO_FILES: [&str; 14] = [
+const PROTO_FILES: [&str; 15] = [
     "rpc.proto",
     "v3lock.proto",
     "v3election.proto",
     "health.proto",
+    "reflection.proto",
     "kv.proto",
     "auth.proto",
     "raft_internal.proto",
@@ -46,6 +49,8 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     compiler.include_imports(true).open_files(&files)?;
     let schema = schema::generate(&compiler.descriptor_pool(), services::variant_name)?;
     fs::write(out_dir.join("schema_table.rs"), schema)?;
+    let reflection = reflection::generate(&compiler.descriptor_pool())?;
+    fs::write(out_dir.join("reflection_table.rs"), reflection)?;
     let mut descriptors = compiler.file_descriptor_set();
     // Annotations are for this program alone.
     descriptors.file.retain(|file| files.contains(&file.name()));

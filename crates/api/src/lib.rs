@@ -28,6 +28,7 @@ pub mod json;
 pub mod key_value;
 pub mod path;
 pub mod range;
+pub mod reflection;
 pub mod request;
 pub mod response;
 pub mod schema;
@@ -159,6 +160,18 @@ pub mod v3electionpb {
         reason = "generated"
     )]
     include!(concat!(env!("OUT_DIR"), "/v3electionpb.rs"));
+}
+
+/// The service by which a server tells of itself, package `grpc.reflection.v1`.
+pub mod reflectionpb {
+    #![allow(
+        clippy::all,
+        clippy::use_self,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/grpc.reflection.v1.rs"));
 }
 
 /// The health service, package `grpc.health.v1`.

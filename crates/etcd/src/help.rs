@@ -71,6 +71,6 @@ mod tests {
             let line = format!("  --{} '", flag.name);
             assert_eq!(text.matches(&line).count(), 1, "{}", flag.name);
         }
-        assert_eq!(FLAGS.iter().filter(|f| f.support != Support::Ignored).count(), 113);
+        assert_eq!(FLAGS.iter().filter(|f| f.support != Support::Ignored).count(), 114);
     }
 }

@@ -384,6 +384,7 @@ fn to_config(values: &Values) -> Result<Config, String> {
         cors: origins(values.text("cors")),
         host_whitelist: list(values.text("host-whitelist")),
         enable_grpc_gateway: values.is_on("enable-grpc-gateway"),
+        enable_grpc_reflection: values.is_on("enable-grpc-reflection"),
         peer_tls: peer_tls(values)?,
         quota_backend_bytes: values.number("quota-backend-bytes")?,
         bootstrap_defrag_threshold_bytes: values

@@ -265,6 +265,15 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Enable to set socket option SO_REUSEADDR on listeners.",
     ),
     flag(MEMBER, "enable-grpc-gateway", Bool, "true", Full, "Enable GRPC gateway."),
+    // Ours.
+    flag(
+        MEMBER,
+        "enable-grpc-reflection",
+        Bool,
+        "false",
+        Full,
+        "Enable gRPC server reflection, by which tools like grpcurl learn of services and messages.",
+    ),
     flag(
         MEMBER,
         "raft-read-timeout",

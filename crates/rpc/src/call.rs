@@ -12,7 +12,7 @@ use crate::message::Input;
 #[cfg(feature = "interop")]
 use crate::service::interop;
 use crate::service::maintenance::SnapshotCursor;
-use crate::service::{health, kv, lease, maintenance, watch};
+use crate::service::{health, kv, lease, maintenance, reflection, watch};
 use crate::task::{Leash, TaskStream};
 
 /// Where calls come from: what they wait for is brought back there. Nothing happens if a call is gone.
@@ -78,6 +78,7 @@ pub(crate) enum Stream {
     Range(Box<kv::RangeStream>),
     Snapshot(maintenance::SnapshotStream),
     HealthWatch(health::Watch),
+    Reflection(reflection::Reflection),
     Task(TaskStream),
     #[cfg(feature = "interop")]
     Interop(interop::Duplex),
@@ -112,7 +113,7 @@ impl Stream {
     /// Makes the next response of a stream that goes on by itself, in the desk's frame.
     pub(crate) fn advance(&mut self, desk: &mut Desk, call: CallKey) -> Result<Step, Status> {
         match self {
-            Self::Watch(_) | Self::LeaseKeepAlive(_) => Ok(Step::Idle),
+            Self::Watch(_) | Self::LeaseKeepAlive(_) | Self::Reflection(_) => Ok(Step::Idle),
             Self::Snapshot(snapshot) => {
                 snapshot.read_on(desk, call);
                 Ok(Step::Idle)

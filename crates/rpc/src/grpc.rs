@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::error::transport;
-use api::service::{self, Rpc};
+use api::service::{self, Rpc, Unknown};
 use api::{Code, Error, Status};
 use http2::{Field, HeaderList, Name};
 
@@ -56,8 +56,12 @@ impl Refusal {
     }
 }
 
+/// The name of the service for reflection before it was declared stable: the same messages.
+const REFLECTION_ALPHA: &[u8] = b"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+
 /// Checks a head in grpc-go's order: host, content type, timeout and metadata, verb, time left, path, encoding.
-pub(crate) fn accept(head: &HeaderList) -> Result<Head, Refusal> {
+/// With `reflects`, the server tells of itself.
+pub(crate) fn accept(head: &HeaderList, reflects: bool) -> Result<Head, Refusal> {
     let hosts = head.fields().filter(|(name, ..)| *name == Name::Host).count();
     if hosts > 1 {
         let authorities = usize::from(head.has_authority());
@@ -86,7 +90,12 @@ pub(crate) fn accept(head: &HeaderList) -> Result<Head, Refusal> {
         return Err(Refusal::early(200, Error::ContextDeadlineExceeded.into()));
     }
     let rpc = match service::lookup(head.path()) {
+        Ok(Rpc::ServerReflectionInfo) if !reflects => {
+            let service = Rpc::ServerReflectionInfo.method().service.as_bytes();
+            return Err(Refusal::early(200, Unknown::Service { service }.into()));
+        }
         Ok(rpc) => rpc,
+        Err(_) if reflects && head.path() == REFLECTION_ALPHA => Rpc::ServerReflectionInfo,
         Err(unknown) => return Err(Refusal::early(200, unknown.into())),
     };
     if let Some(encoding) = head.get(Name::GrpcEncoding)

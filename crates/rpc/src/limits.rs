@@ -46,6 +46,8 @@ pub struct Limits {
     pub host_whitelist: Vec<String>,
     /// `--enable-grpc-gateway`: serve JSON under `/v3/`.
     pub enable_gateway: bool,
+    /// `--enable-grpc-reflection`: tell of services and messages by `grpc.reflection.v1` and `v1alpha`.
+    pub enable_reflection: bool,
     /// Feature gate `StopGRPCServiceOnDefrag`: health is `NOT_SERVING` during a defragmentation.
     pub stop_grpc_service_on_defrag: bool,
     /// How long a stopping core waits for calls that are under way.
@@ -92,6 +94,7 @@ impl Default for Limits {
             cors: Vec::new(),
             host_whitelist: Vec::new(),
             enable_gateway: true,
+            enable_reflection: false,
             stop_grpc_service_on_defrag: false,
             drain_timeout: Duration::from_secs(7),
         }

@@ -13,6 +13,7 @@ pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod maintenance;
 pub(crate) mod outcome;
+pub(crate) mod reflection;
 mod steps;
 pub(crate) mod txn;
 pub(crate) mod watch;

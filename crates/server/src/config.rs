@@ -70,6 +70,8 @@ pub struct Config {
     pub host_whitelist: Vec<String>,
     /// Whether the JSON gateway is served.
     pub enable_grpc_gateway: bool,
+    /// Whether the server tells of its services and messages by gRPC's reflection.
+    pub enable_grpc_reflection: bool,
     /// Certificates for peer URLs that want TLS.
     pub peer_tls: Option<TlsFiles>,
     /// Size at which the backend is full; 0 is [`DEFAULT_QUOTA_BYTES`], negative is never.
@@ -256,6 +258,7 @@ impl Default for Config {
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
             enable_grpc_gateway: true,
+            enable_grpc_reflection: false,
             peer_tls: None,
             quota_backend_bytes: 0,
             bootstrap_defrag_threshold_bytes: 0,

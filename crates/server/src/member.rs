@@ -613,6 +613,7 @@ fn limits(config: &Config) -> Limits {
         cors: config.cors.clone(),
         host_whitelist: config.host_whitelist.clone(),
         enable_gateway: config.enable_grpc_gateway,
+        enable_reflection: config.enable_grpc_reflection,
         stop_grpc_service_on_defrag: config.feature_gates.stop_grpc_service_on_defrag,
         ..all
     }

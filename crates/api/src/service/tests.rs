@@ -30,13 +30,14 @@ RoleGrantPermission RoleRevokePermission
 v3lockpb.Lock: Lock Unlock
 v3electionpb.Election: Campaign Proclaim Leader Observe=> Resign
 grpc.health.v1.Health: Check Watch=> List
+grpc.reflection.v1.ServerReflection: ServerReflectionInfo<=>
 ";
     assert_eq!(text, expected);
-    let (health, etcd): (Vec<_>, Vec<_>) =
+    let (grpc, etcd): (Vec<_>, Vec<_>) =
         SERVICES.iter().partition(|service| service.name.starts_with("grpc."));
     assert_eq!(etcd.len(), 8);
     assert_eq!(etcd.iter().map(|service| service.methods.len()).sum::<usize>(), 49);
-    assert_eq!(health.iter().map(|service| service.methods.len()).sum::<usize>(), 3);
+    assert_eq!(grpc.iter().map(|service| service.methods.len()).sum::<usize>(), 4);
 }
 
 #[test]

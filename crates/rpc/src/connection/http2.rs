@@ -17,7 +17,7 @@ use crate::grpc::{self, Head, Refusal, StatusFields};
 use crate::keepalive::{Duty, Keepalive};
 use crate::message::Input;
 use crate::service::maintenance::SnapshotCursor;
-use crate::service::{self, lease, watch};
+use crate::service::{self, lease, reflection, watch};
 
 /// A stream with more than this unsent gets nothing new to send.
 const UNSENT_MAX: usize = 64 << 10;
@@ -25,6 +25,8 @@ const UNSENT_MAX: usize = 64 << 10;
 const UNSENT_TOTAL_MAX: usize = 4 << 20;
 /// Bytes of unfinished requests that a connection may make us hold.
 const PARTIAL_BYTES_MAX: usize = 128 << 20;
+/// A stream of questions about the server with more than this unsent ends.
+const REFLECTION_UNSENT_MAX: usize = 4 << 20;
 /// Renewals of one stream that may be under way.
 const RENEWALS_MAX: usize = 1024;
 /// How long a client may take to answer the PING of a graceful end.
@@ -175,7 +177,7 @@ impl Http2 {
             match event {
                 Event::Headers { stream, head, end } => {
                     log_fields(head);
-                    let accepted = grpc::accept(head);
+                    let accepted = grpc::accept(head, desk.link.limits.enable_reflection);
                     let admitted = match &accepted {
                         Ok(accepted) => desk.admit(accepted, head.get(Name::ClientApiVersion)),
                         Err(_) => Ok(()),
@@ -228,6 +230,9 @@ impl Http2 {
             }
             Rpc::LeaseKeepAlive => {
                 State::Stream(Stream::LeaseKeepAlive(lease::KeepAlive::default()))
+            }
+            Rpc::ServerReflectionInfo => {
+                State::Stream(Stream::Reflection(reflection::Reflection::default()))
             }
             #[cfg(feature = "interop")]
             Rpc::TestServiceStreamingInputCall | Rpc::TestServiceFullDuplexCall => {
@@ -312,6 +317,17 @@ impl Http2 {
                         return self.finish(stream, &status, desk);
                     }
                 }
+                State::Stream(Stream::Reflection(reflection)) => {
+                    match reflection.request(desk, message) {
+                        Ok(()) => self.send(stream, desk),
+                        Err(status) => return self.finish(stream, &status, desk),
+                    }
+                    if self.engine.unsent(stream) > REFLECTION_UNSENT_MAX {
+                        let text = "too many responses, and none is read";
+                        let status = Status::fixed(Code::ResourceExhausted, text);
+                        return self.finish(stream, &status, desk);
+                    }
+                }
                 #[cfg(feature = "interop")]
                 State::Stream(Stream::Interop(duplex)) => duplex.request(message),
                 State::Waiting | State::Task(_) | State::Stream(_) => return,
@@ -349,6 +365,7 @@ impl Http2 {
                     self.finish(stream, &Status::OK, desk);
                 }
             }
+            State::Stream(Stream::Reflection(_)) => self.finish(stream, &Status::OK, desk),
             #[cfg(feature = "interop")]
             State::Stream(Stream::Interop(duplex)) => duplex.half_closed(),
             // A watch goes on without requests.
@@ -389,7 +406,7 @@ impl Http2 {
 
     fn holds_requests_back(&self, stream: StreamId) -> bool {
         match self.calls.get(&stream).map(|call| &call.state) {
-            Some(State::Stream(Stream::LeaseKeepAlive(_))) => true,
+            Some(State::Stream(Stream::LeaseKeepAlive(_) | Stream::Reflection(_))) => true,
             #[cfg(feature = "interop")]
             Some(State::Stream(Stream::Interop(_))) => true,
             _ => false,
@@ -406,6 +423,7 @@ impl Http2 {
             }
             State::Stream(Stream::LeaseKeepAlive(keep_alive))
                 if keep_alive.open > RENEWALS_MAX || unsent > UNSENT_MAX => {}
+            State::Stream(Stream::Reflection(_)) if unsent > UNSENT_MAX => {}
             #[cfg(feature = "interop")]
             State::Stream(Stream::Interop(duplex)) if duplex.is_behind() => {}
             State::Stream(_) => self.release(stream),

@@ -129,9 +129,12 @@ impl prometheus::core::Collector for Collector {
     }
 }
 
-/// Locks and elections join etcd's server after it has made its counters: theirs appear with the first call.
+/// Locks and elections join etcd's server after it has made its counters, and reflection is none of etcd's: theirs appear
+/// with the first call.
 fn is_shown(method: &Method, total: u64) -> bool {
-    total > 0 || !["v3lockpb.Lock", "v3electionpb.Election"].contains(&method.service)
+    const LATE: [&str; 3] =
+        ["v3lockpb.Lock", "v3electionpb.Election", "grpc.reflection.v1.ServerReflection"];
+    total > 0 || !LATE.contains(&method.service)
 }
 
 /// The values of the labels method, service and type.

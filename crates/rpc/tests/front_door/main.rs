@@ -8,6 +8,7 @@ mod locks;
 mod member;
 mod members;
 mod pages;
+mod reflection;
 mod shares;
 mod streams;
 mod unary;
