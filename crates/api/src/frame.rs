@@ -1,6 +1,7 @@
 //! A message in its gRPC frame: one byte that says it is not compressed, four bytes of length,
 //! the message; all in one buffer.
 
+use crate::splice::Splices;
 use crate::wire::Encode;
 
 /// The bytes before a message.
@@ -28,6 +29,22 @@ pub fn encode(out: &mut Vec<u8>, message: &impl Encode) -> Result<usize, TooLarg
     Ok(len)
 }
 
+/// As [`encode`], but for long runs of stored bytes, which go to `splices` as they are.
+///
+/// # Errors
+///
+/// As [`encode`].
+pub fn encode_spliced(
+    out: &mut Vec<u8>,
+    splices: &mut Splices,
+    message: &impl Encode,
+) -> Result<usize, TooLarge> {
+    let len = message.encoded_len();
+    out.extend_from_slice(&prefix(len)?);
+    splices.encode(out, message);
+    Ok(len)
+}
+
 /// As [`encode`], for a generated message.
 ///
 /// # Errors
@@ -52,14 +69,21 @@ pub fn encode_bytes(out: &mut Vec<u8>, message: &[u8]) -> Result<usize, TooLarge
 }
 
 fn append_prefix(out: &mut Vec<u8>, len: usize) -> Result<(), TooLarge> {
-    if len > MESSAGE_BYTES_MAX {
-        return Err(TooLarge { len });
-    }
-    let announced = u32::try_from(len).map_err(|_| TooLarge { len })?;
+    let prefix = prefix(len)?;
     out.reserve(PREFIX_BYTES + len);
-    out.push(0);
-    out.extend_from_slice(&announced.to_be_bytes());
+    out.extend_from_slice(&prefix);
     Ok(())
+}
+
+/// What stands before a message of `len` bytes.
+///
+/// # Errors
+///
+/// [`TooLarge`].
+pub fn prefix(len: usize) -> Result<[u8; PREFIX_BYTES], TooLarge> {
+    let announced = u32::try_from(len).ok().filter(|_| len <= MESSAGE_BYTES_MAX);
+    let [a, b, c, d] = announced.ok_or(TooLarge { len })?.to_be_bytes();
+    Ok([0, a, b, c, d])
 }
 
 #[cfg(test)]

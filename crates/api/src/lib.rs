@@ -33,6 +33,7 @@ pub mod request;
 pub mod response;
 pub mod schema;
 pub mod service;
+pub mod splice;
 pub mod txn;
 pub mod wire;
 

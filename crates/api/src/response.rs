@@ -40,7 +40,7 @@ impl Encode for RangeResponseRef<'_> {
     fn write(&self, sink: &mut impl Sink) {
         write_header(self.header.as_ref(), sink);
         for kv in self.kvs {
-            sink.present_bytes(2, kv);
+            sink.stored(2, kv);
         }
         sink.bool(3, self.more);
         sink.int64(4, self.count);
@@ -66,14 +66,14 @@ pub struct PutResponseRef<'a> {
     /// The header.
     pub header: Option<ResponseHeader>,
     /// The encoded `KeyValue` before, if asked for and present.
-    pub prev_kv: Option<&'a [u8]>,
+    pub prev_kv: Option<&'a Bytes>,
 }
 
 impl Encode for PutResponseRef<'_> {
     fn write(&self, sink: &mut impl Sink) {
         write_header(self.header.as_ref(), sink);
         if let Some(prev_kv) = self.prev_kv {
-            sink.present_bytes(2, prev_kv);
+            sink.stored(2, prev_kv);
         }
     }
 }
@@ -94,7 +94,7 @@ impl Encode for DeleteRangeResponseRef<'_> {
         write_header(self.header.as_ref(), sink);
         sink.int64(2, self.deleted);
         for kv in self.prev_kvs {
-            sink.present_bytes(3, kv);
+            sink.stored(3, kv);
         }
     }
 }
@@ -150,17 +150,17 @@ pub struct EventRef<'a> {
     /// Whether the key was put or deleted.
     pub event_type: EventType,
     /// The encoded `KeyValue` after the change.
-    pub kv: &'a [u8],
+    pub kv: &'a Bytes,
     /// The encoded `KeyValue` before the change, if asked for and present.
-    pub prev_kv: Option<&'a [u8]>,
+    pub prev_kv: Option<&'a Bytes>,
 }
 
 impl Encode for EventRef<'_> {
     fn write(&self, sink: &mut impl Sink) {
         sink.int64(1, self.event_type as i64);
-        sink.present_bytes(2, self.kv);
+        sink.stored(2, self.kv);
         if let Some(prev_kv) = self.prev_kv {
-            sink.present_bytes(3, prev_kv);
+            sink.stored(3, prev_kv);
         }
     }
 }

@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 /// How deep groups may nest in a field that is skipped. No message of etcd has groups.
 const GROUP_DEPTH_MAX: u32 = 100;
 
@@ -221,6 +223,11 @@ pub trait Sink {
         self.raw(bytes);
     }
 
+    /// A field of bytes as they are stored: a long run may be left where it lies.
+    fn stored(&mut self, number: u32, stored: &Bytes) {
+        self.present_bytes(number, stored);
+    }
+
     /// A field of bytes or a string.
     fn bytes(&mut self, number: u32, bytes: &[u8]) {
         if !bytes.is_empty() {
@@ -268,8 +275,9 @@ impl Sink for Counter {
     }
 }
 
-struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+/// Appends to a buffer.
+pub(crate) struct Writer<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
 }
 
 impl Sink for Writer<'_> {

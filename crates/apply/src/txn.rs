@@ -4,9 +4,8 @@ use std::cmp::Ordering;
 
 use api::etcdserverpb as pb;
 use api::key_value::KeyValueRef;
-use bytes::Bytes;
 use lease::Lessor;
-use mvcc::{KeyMeta, RangeArgs, RangeResult, Reader, WriteTxn};
+use mvcc::{KeyMeta, RangeArgs, RangeResult, Reader, Row, WriteTxn};
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::request_op::Request;
 
@@ -22,7 +21,7 @@ pub(crate) trait View {
     fn range(
         &self,
         args: &RangeArgs<'_>,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<RangeResult, mvcc::Error>;
     /// What is known of a key without reading its row.
     fn meta(&self, key: &[u8]) -> Result<Option<KeyMeta>, mvcc::Error>;
@@ -46,7 +45,7 @@ impl View for Writing<'_, '_> {
     fn range(
         &self,
         args: &RangeArgs<'_>,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<RangeResult, mvcc::Error> {
         self.txn.range(args, sink)
     }
@@ -74,7 +73,7 @@ impl View for Pinned<'_> {
     fn range(
         &self,
         args: &RangeArgs<'_>,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<RangeResult, mvcc::Error> {
         let revision = if args.revision > 0 { args.revision } else { self.revision };
         self.reader.range(&RangeArgs { revision, ..*args }, sink)
@@ -85,7 +84,7 @@ impl View for Pinned<'_> {
         let args =
             RangeArgs { key, revision: self.revision, keys_only: true, ..Default::default() };
         self.reader.range(&args, |raw| {
-            let row = KeyValueRef::decode(raw).expect("the store hands out what it encoded");
+            let row = KeyValueRef::decode(&raw).expect("the store hands out what it encoded");
             meta = Some(KeyMeta {
                 create_revision: row.create_revision,
                 mod_revision: row.mod_revision,
@@ -128,9 +127,7 @@ pub(crate) fn range_outcome<V: View>(
     let revision = view.revision();
     let mut kvs = Vec::new();
     let args = kv::range_args(request);
-    let result = view
-        .range(&args, &mut |raw| kvs.push(Bytes::copy_from_slice(raw)))
-        .map_err(kv::read_error)?;
+    let result = view.range(&args, &mut |raw| kvs.push(raw.to_owned())).map_err(kv::read_error)?;
     Ok(RangeOutcome { revision, kvs, more: result.more, count: result.count })
 }
 
@@ -173,7 +170,7 @@ fn holds<V: View>(view: &V, compare: &pb::Compare) -> bool {
         RangeArgs { key: &compare.key, range_end: &compare.range_end, ..RangeArgs::default() };
     let read = view.range(&args, &mut |raw| {
         any = true;
-        let row = KeyValueRef::decode(raw).expect("the store hands out what it encoded");
+        let row = KeyValueRef::decode(&raw).expect("the store hands out what it encoded");
         all = all && holds_for(compare, &row);
     });
     match read {

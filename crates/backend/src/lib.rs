@@ -29,7 +29,7 @@ pub use backend::{Backend, CONSISTENT_INDEX_KEY, Options, TERM_KEY, Writer};
 pub use bucket::Bucket;
 pub use committer::{Batch, Committed, Committer};
 pub use hash::{hash, skip_local};
-pub use reader::Reader;
+pub use reader::{Reader, Row};
 
 /// Why an operation failed. Every one of them means that the file or the disk is broken: the
 /// caller stops the process, but for a failed defragmentation (see [`Committer::defrag`]).

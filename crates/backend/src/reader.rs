@@ -1,6 +1,6 @@
 //! Reads over open batch, frozen batch and file.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,22 +46,18 @@ impl Reader {
         }
         let below = layers.below();
         drop(layers);
-        Ok(match below.get(bucket, key)? {
-            Found::Memory(value) => Some(value.clone()),
-            Found::File(value) => Some(Bytes::copy_from_slice(value)),
-            Found::Nothing => None,
-        })
+        Ok(below.get(bucket, key)?.map(|row| row.to_owned()))
     }
 
     /// Looks up many rows of one moment and calls `visit` for each, in the order of `keys`, with
     /// its position and its value, `None` if there is no such row.
     ///
-    /// No lock is held while `visit` runs. A value from the file is lent from the map, without a
-    /// copy. `visit` ends the walk with `Break`.
+    /// No lock is held while `visit` runs. A value is where it lies, without a copy. `visit` ends the walk with
+    /// `Break`.
     pub fn get_many<K: AsRef<[u8]>>(
         &self,
         keys: &[(Bucket, K)],
-        mut visit: impl FnMut(usize, Option<&[u8]>) -> ControlFlow<()>,
+        mut visit: impl FnMut(usize, Option<Row<'_>>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let layers = self.layers.read();
         let open: Vec<Option<Option<Bytes>>> = if layers.open.is_empty() {
@@ -77,8 +73,8 @@ impl Reader {
         drop(layers);
         for (index, (bucket, key)) in keys.iter().enumerate() {
             let flow = match open.get(index) {
-                Some(Some(row)) => visit(index, row.as_deref()),
-                _ => visit(index, below.get(*bucket, key.as_ref())?.as_deref()),
+                Some(Some(row)) => visit(index, row.as_ref().map(Row::Memory)),
+                _ => visit(index, below.get(*bucket, key.as_ref())?),
             };
             if flow.is_break() {
                 break;
@@ -153,12 +149,15 @@ struct Below {
     file: Arc<bolt::ReadTx>,
 }
 
-/// Where a row was found.
-#[derive(Debug)]
-enum Found<'a> {
+/// A row where it lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Row<'a> {
+    /// In memory of its own.
     Memory(&'a Bytes),
-    File(&'a [u8]),
-    Nothing,
+    /// In the file's map, as this transaction sees it.
+    File(&'a [u8], &'a bolt::ReadTx),
+    /// With the caller: a row that was made and is nowhere stored.
+    Made(&'a [u8]),
 }
 
 /// The file's rows of a range, the head of them read ahead.
@@ -176,20 +175,47 @@ impl Layers {
 }
 
 impl Below {
-    fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Found<'_>, Error> {
+    fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Option<Row<'_>>, Error> {
         if let Some(row) = self.frozen.as_ref().and_then(|frozen| frozen.rows(bucket).get(key)) {
-            return Ok(row.map_or(Found::Nothing, Found::Memory));
+            return Ok(row.map(Row::Memory));
         }
-        Ok(self.file.get(bucket.name(), key)?.map_or(Found::Nothing, Found::File))
+        Ok(self.file.get(bucket.name(), key)?.map(|value| Row::File(value, &self.file)))
     }
 }
 
-impl Found<'_> {
-    fn as_deref(&self) -> Option<&[u8]> {
+impl Row<'_> {
+    /// The row in memory of its own.
+    #[must_use]
+    pub fn to_owned(&self) -> Bytes {
         match self {
-            Self::Memory(value) => Some(value),
-            Self::File(value) => Some(value),
-            Self::Nothing => None,
+            Self::Memory(row) => Bytes::clone(row),
+            Self::File(row, _) | Self::Made(row) => Bytes::copy_from_slice(row),
+        }
+    }
+
+    /// The row without a copy, if it is stored. One of the file is to be given back soon, see [`bolt::ReadTx::lend`].
+    #[must_use]
+    pub fn lend(&self) -> Bytes {
+        match self {
+            Self::File(row, tx) => tx.lend(row),
+            Self::Memory(_) | Self::Made(_) => self.to_owned(),
+        }
+    }
+
+    /// Whether [`Row::lend`] lends memory that is to be given back.
+    #[must_use]
+    pub fn is_in_file(&self) -> bool {
+        matches!(self, Self::File(..))
+    }
+}
+
+impl Deref for Row<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Memory(row) => row,
+            Self::File(row, _) | Self::Made(row) => row,
         }
     }
 }

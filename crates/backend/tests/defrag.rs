@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use backend::{Backend, Bucket, Committer, Options};
+use backend::{Backend, Bucket, Committer, Options, Row};
 use bytes::Bytes;
 use env::{Call, Disk, Layer, Layered, MemDisk};
 
@@ -194,8 +194,8 @@ fn rows_move_down_the_layers_unseen() {
                 let mut newest = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let mut seen = Vec::new();
-                    let visit = |_, value: Option<&[u8]>| {
-                        let number = value.and_then(|value| value.try_into().ok());
+                    let visit = |_, row: Option<Row<'_>>| {
+                        let number = row.and_then(|row| (*row).try_into().ok());
                         seen.push(number.map_or(0, u64::from_be_bytes));
                         ControlFlow::Continue(())
                     };

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use backend::{Backend, Batch, Bucket, Committed, Committer, Options, Reader};
+use backend::{Backend, Batch, Bucket, Committed, Committer, Options, Reader, Row};
 use bytes::Bytes;
 use env::{Fault, MemDisk};
 use proptest::prelude::*;
@@ -36,6 +36,7 @@ enum Op {
     Committed,
     Defrag,
     Scan(Bucket, u16, u16, usize),
+    Lend(Bucket, u16),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -50,8 +51,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Commit),
         4 => Just(Op::Committed),
         1 => Just(Op::Defrag),
-        6 => (bucket, key.clone(), key, 0..20_usize)
+        6 => (bucket.clone(), key.clone(), key.clone(), 0..20_usize)
             .prop_map(|(bucket, from, to, limit)| Op::Scan(bucket, from, to, limit)),
+        3 => (bucket, key).prop_map(|(bucket, key)| Op::Lend(bucket, key)),
     ]
 }
 
@@ -69,13 +71,16 @@ struct Run {
     done: Option<Committed>,
     appended: u16,
     writes: u64,
+    /// What was lent, and what it was then.
+    lent: Vec<(Bytes, Bytes)>,
 }
 
 impl Run {
     fn new(disk: &MemDisk) -> Self {
         let (backend, committer) = open(disk);
         let (model, frozen, done) = (Model::new(), None, None);
-        Self { backend, committer, model, frozen, done, appended: 400, writes: 0 }
+        let lent = Vec::new();
+        Self { backend, committer, model, frozen, done, appended: 400, writes: 0, lent }
     }
 
     fn put(&mut self, bucket: Bucket, key: u16) {
@@ -128,6 +133,15 @@ impl Run {
             Op::Scan(bucket, from, to, limit) => {
                 verify_scan(&self.backend.reader(), &self.model, bucket, from, to, limit);
             }
+            Op::Lend(bucket, key) => {
+                let visit = |_, row: Option<Row<'_>>| {
+                    let row = row.map(|row| (row.lend(), Bytes::copy_from_slice(&row)));
+                    self.lent.extend(row);
+                    ControlFlow::Continue(())
+                };
+                let keys = [(bucket, key_bytes(key))];
+                self.backend.reader().get_many(&keys, visit).expect("get many");
+            }
         }
     }
 }
@@ -167,10 +181,10 @@ fn verify(backend: &Backend, model: &Model) {
     let keys: Vec<(Bucket, Vec<u8>)> =
         (0..500).step_by(9).map(|key| (BUCKETS[usize::from(key) % 3], key_bytes(key))).collect();
     let mut next = 0;
-    let visit = |index: usize, value: Option<&[u8]>| {
+    let visit = |index: usize, value: Option<Row<'_>>| {
         assert_eq!(index, next, "in order");
         next += 1;
-        assert_eq!(value, model.get(&keys[index]).map(|value| &value[..]));
+        assert_eq!(value.as_deref(), model.get(&keys[index]).map(|value| &value[..]));
         ControlFlow::Continue(())
     };
     reader.get_many(&keys, visit).expect("get many");
@@ -197,6 +211,9 @@ proptest! {
             verify(&run.backend, &run.model);
         }
         prop_assert!(bolt::check(&run.backend.reader().snapshot()).is_empty());
+        for (lent, was) in &run.lent {
+            prop_assert_eq!(lent, was, "what is lent stays as it is");
+        }
         let (model, writes) = (run.model, run.writes);
         drop((run.backend, run.committer));
         let (backend, _committer) = open(&disk);

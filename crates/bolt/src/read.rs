@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use env::{File, Map};
 
 use crate::cursor::Cursor;
@@ -188,6 +189,19 @@ impl ReadTx {
         Ok(Bucket { pages, header, root: pages.page(header.root)? })
     }
 
+    /// A value that this transaction gave out, without a copy. While the bytes live, so does the transaction, and the
+    /// pages that it can see are not reused: whoever keeps them for long makes the file grow.
+    ///
+    /// # Panics
+    /// If the value does not lie in the map.
+    #[must_use]
+    pub fn lend(&self, value: &[u8]) -> Bytes {
+        let map = self.pages().source.map().slice(0, 0);
+        let offset = value.as_ptr().addr().checked_sub(map.as_ptr().addr());
+        let offset = offset.expect("a value of this map") as u64;
+        Bytes::from_owner(Lent { tx: self.clone(), offset, len: value.len() })
+    }
+
     /// The file that is read.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -263,6 +277,19 @@ impl ReadTx {
         let used = &used[..used.len().min(out.len())];
         out.fill(0);
         out[..used.len()].copy_from_slice(used);
+    }
+}
+
+/// A part of the map, and what keeps it.
+struct Lent {
+    tx: ReadTx,
+    offset: u64,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self.tx.pages().source.map().slice(self.offset, self.len)
     }
 }
 

@@ -122,10 +122,17 @@ fn replaced_pages_are_reused_once_no_reader_sees_them() {
         let value = reader.get(b"key", &row.to_be_bytes()).expect("get");
         assert_eq!(value, Some(&[19; 100][..]));
     }
+    // What a reader lent holds as much up as the reader itself.
+    let value = reader.get(b"key", &7_u32.to_be_bytes()).expect("get").expect("there");
+    let lent = reader.lend(value);
+    assert_eq!(lent.as_ptr(), value.as_ptr(), "without a copy");
     drop(reader);
+    (40..44).for_each(|round| assert_eq!(rewrite(&mut db, round), size, "beside what is lent"));
+    assert_eq!(lent, &[19; 100][..]);
+    drop(lent);
     let in_use = db.begin_read().size_in_use();
-    rewrite(&mut db, 40);
-    rewrite(&mut db, 41);
+    rewrite(&mut db, 44);
+    rewrite(&mut db, 45);
     assert!(db.begin_read().size_in_use() < in_use, "the reader's pages are free");
     assert_eq!(db.begin_read().size(), size);
 }

@@ -20,6 +20,7 @@ mod store;
 mod txn;
 pub mod watch;
 
+pub use backend::Row;
 pub use compact::CompactionProgress;
 pub use event::{Event, EventBatch, EventKind};
 pub use hash::KvHash;

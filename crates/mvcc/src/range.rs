@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use api::key_value::KeyValueRef;
 use api::wire::Encode;
-use backend::Bucket;
+use backend::{Bucket, Row};
 use bytes::Bytes;
 
 pub use api::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -145,7 +145,7 @@ impl View<'_> {
     pub(crate) fn range(
         &self,
         args: &RangeArgs<'_>,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<RangeResult, Error> {
         let at = args.revision_at(self.current, self.shared.compact())?;
         let mut result = RangeResult { revision: self.current, count: 0, more: false };
@@ -173,7 +173,7 @@ impl View<'_> {
     pub(crate) fn range_chunk(
         &self,
         args: &RangeArgs<'_>,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<RangeChunk, Error> {
         let at = args.revision_at(self.current, self.shared.compact())?;
         let mut chunk = RangeChunk { revision: self.current, rows: 0, next: None };
@@ -235,7 +235,7 @@ impl View<'_> {
         span: &Span<'_>,
         at: i64,
         result: &mut RangeResult,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<(), Error> {
         let mut cursor = Cursor::default();
         let mut rows = Rows::default();
@@ -266,7 +266,7 @@ impl View<'_> {
         span: &Span<'_>,
         at: i64,
         result: &mut RangeResult,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<(), Error> {
         let mut items = Vec::new();
         let fetch_limit = args.fetch_limit();
@@ -296,13 +296,13 @@ impl View<'_> {
         &self,
         args: &RangeArgs<'_>,
         items: &[Item],
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<(), Error> {
         if args.is_from_index() {
-            items.iter().for_each(|item| sink(&item.row));
+            items.iter().for_each(|item| sink(Row::Made(&item.row)));
         } else if args.sort_target == SortTarget::Value {
             for item in items {
-                send_row(args, &item.row, sink)?;
+                send_row(args, Row::Memory(&item.row), sink)?;
             }
         } else {
             let mut rows = Rows::default();
@@ -321,7 +321,7 @@ impl View<'_> {
             self.backend.get_many(&keys, |position, row| {
                 let item = &mut chunk[position];
                 let row = row.unwrap_or_else(|| missing(item.found.modified));
-                item.row = Bytes::copy_from_slice(row);
+                item.row = row.to_owned();
                 ControlFlow::Continue(())
             })?;
         }
@@ -333,10 +333,10 @@ impl View<'_> {
         args: &RangeArgs<'_>,
         key: &[u8],
         found: &Found,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<(), Error> {
         if args.is_from_index() {
-            sink(&index_row(key, found));
+            sink(Row::Made(&index_row(key, found)));
             return Ok(());
         }
         let mut sent = Ok(());
@@ -372,12 +372,12 @@ impl Rows {
         &mut self,
         args: &RangeArgs<'_>,
         backend: &backend::Reader,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<(), Error> {
         let mut sent = Ok(());
         let mut start = 0;
         for &end in &self.ends {
-            sink(&self.made[start..end]);
+            sink(Row::Made(&self.made[start..end]));
             start = end;
         }
         if !self.keys.is_empty() {
@@ -395,10 +395,14 @@ impl Rows {
 }
 
 /// Sends a row that was read: without the value if only keys are wanted, as after a sort by value.
-fn send_row(args: &RangeArgs<'_>, row: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+fn send_row(
+    args: &RangeArgs<'_>,
+    row: Row<'_>,
+    sink: &mut dyn FnMut(Row<'_>),
+) -> Result<(), Error> {
     if args.keys_only {
-        let kv = KeyValueRef { value: b"", ..decode(row)? };
-        sink(&kv.encode_to_vec());
+        let kv = KeyValueRef { value: b"", ..decode(&row)? };
+        sink(Row::Made(&kv.encode_to_vec()));
     } else {
         sink(row);
     }

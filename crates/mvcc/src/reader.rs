@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backend::Row;
 use bytes::Bytes;
 
 use crate::range::View;
@@ -45,7 +46,7 @@ impl Reader {
     pub fn range(
         &self,
         args: &RangeArgs<'_>,
-        mut sink: impl FnMut(&[u8]),
+        mut sink: impl FnMut(Row<'_>),
     ) -> Result<RangeResult, Error> {
         let _guard = self.shared.enter();
         self.view().range(args, &mut sink)
@@ -61,7 +62,7 @@ impl Reader {
     pub fn range_chunk(
         &self,
         args: &RangeArgs<'_>,
-        mut sink: impl FnMut(&[u8]),
+        mut sink: impl FnMut(Row<'_>),
     ) -> Result<RangeChunk, Error> {
         let _guard = self.shared.enter();
         self.view().range_chunk(args, &mut sink)

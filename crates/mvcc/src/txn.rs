@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use api::key_value::KeyValueRef;
 use api::wire::Encode;
-use backend::{Backend, Bucket};
+use backend::{Backend, Bucket, Row};
 use bytes::Bytes;
 
 use crate::index::{Cursor, Found, Span};
@@ -141,7 +141,7 @@ impl<'a> WriteTxn<'a> {
     pub fn range(
         &self,
         args: &RangeArgs<'_>,
-        mut sink: impl FnMut(&[u8]),
+        mut sink: impl FnMut(Row<'_>),
     ) -> Result<RangeResult, Error> {
         self.view().range(args, &mut sink)
     }
@@ -200,7 +200,7 @@ impl<'a> WriteTxn<'a> {
             return Ok(());
         }
         self.reader.backend.get_many(&keys, |position, row| {
-            wanted[position].2.prev_kv = row.map(Bytes::copy_from_slice);
+            wanted[position].2.prev_kv = row.map(|row| row.to_owned());
             ControlFlow::Continue(())
         })?;
         let found = wanted.iter().all(|(_, _, event)| event.prev_kv.is_some());

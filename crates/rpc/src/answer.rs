@@ -46,9 +46,9 @@ impl Answer {
         if self.compresses {
             frame.compress();
         }
-        match frame.take_large() {
-            Some(frame) => engine.send_bytes(stream, [frame], false),
-            None => engine.send_data(stream, frame.bytes(), false),
+        match frame.small() {
+            Some(frame) => engine.send_data(stream, frame, false),
+            None => engine.send_bytes(stream, frame.take(), false),
         }
     }
 

@@ -151,6 +151,7 @@ impl Connection {
     pub(crate) fn write(&mut self, desk: &mut Desk) -> Fate {
         let fate = self.write_some(desk);
         if let Phase::Http2(http2) = &mut self.phase {
+            http2.own_lent();
             http2.count_unwritten(desk);
         }
         fate

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use api::frame::PREFIX_BYTES;
 use api::service::{Kind, Rpc};
 use api::{Code, Error, Status};
 use bytes::Bytes;
@@ -18,7 +17,6 @@ use tokio::time::Instant;
 use crate::call::{Calls, State, Step, Stream};
 use crate::desk::{CallInfo, CallKey, ConnectionKey, Desk, Local, Next, ReadWaiter};
 use crate::grpc::Head;
-use crate::message::Frame;
 use crate::service::maintenance::SnapshotCursor;
 use crate::service::{self, lease, watch};
 
@@ -361,7 +359,7 @@ impl Inside {
         if call.is_counted {
             desk.sent(call.info.rpc);
         }
-        let message = take_message(&mut desk.frame);
+        let message = desk.frame.take_message();
         call.untaken += message.len();
         let _ = call.responses.send(Ok(message));
     }
@@ -520,13 +518,5 @@ impl Calls for Inside {
 
     fn pump(&mut self, call: CallKey, desk: &mut Desk) {
         self.pump_call(id_of(call), desk);
-    }
-}
-
-/// The message in a frame, without its prefix.
-fn take_message(frame: &mut Frame) -> Bytes {
-    match frame.take_large() {
-        Some(bytes) => bytes.slice(PREFIX_BYTES.min(bytes.len())..),
-        None => Bytes::copy_from_slice(frame.bytes().get(PREFIX_BYTES..).unwrap_or_default()),
     }
 }

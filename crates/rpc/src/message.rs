@@ -3,12 +3,15 @@
 use std::io::{self, Read, Write};
 
 use api::etcdserverpb::ResponseHeader;
-use api::frame::{MESSAGE_BYTES_MAX, PREFIX_BYTES, TooLarge};
+use api::frame::{PREFIX_BYTES, TooLarge, prefix};
+use api::splice::{SPLICE_MIN, Splices};
 use api::wire::Encode;
 use api::{Status, error::transport};
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use mvcc::Row;
 
 /// Capacity that a buffer keeps between messages.
 const SPARE_MAX: usize = 64 << 10;
@@ -145,22 +148,46 @@ fn inflate(message: &[u8], into: &mut Vec<u8>, max: usize) -> Result<(), Status>
 ///
 /// The header of a response holds a revision that is known only when the rest was read. So the rest
 /// is written first, behind room for the frame's prefix and the header, which are put in front.
+/// Long rows are not in the buffer, but stay where they lie.
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     bytes: Vec<u8>,
     start: usize,
+    splices: Splices,
+    /// Some of it is to be given back soon.
+    is_lent: bool,
 }
 
 /// Room for the prefix, the header's tag and length, and the longest header.
 const FRONT_BYTES: usize = PREFIX_BYTES + 2 + 4 * 11;
+/// A frame without a long row is copied once more if it is not longer than this.
+const LARGE: usize = 32 << 10;
 
 impl Frame {
     /// Starts over with an empty message, to whose end fields may be appended.
-    pub(crate) fn begin(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn begin(&mut self) {
         self.clear();
         self.bytes.resize(FRONT_BYTES, 0);
         self.start = FRONT_BYTES;
-        &mut self.bytes
+    }
+
+    /// Appends a number, but not zero.
+    pub(crate) fn number(&mut self, field: u8, value: u64) {
+        if value != 0 {
+            self.bytes.push(field << 3);
+            append_varint(&mut self.bytes, value);
+        }
+    }
+
+    /// Appends a row, without a copy if it is long.
+    pub(crate) fn row(&mut self, field: u8, row: &Row<'_>) {
+        self.bytes.push(field << 3 | 2);
+        append_varint(&mut self.bytes, row.len() as u64);
+        if row.len() < SPLICE_MIN {
+            return self.bytes.extend_from_slice(row);
+        }
+        self.is_lent |= row.is_in_file();
+        self.splices.push(&self.bytes, row.lend());
     }
 
     /// Puts the header and the prefix in front of what was appended; returns the message's length.
@@ -174,22 +201,23 @@ impl Frame {
         assert!(head_len + PREFIX_BYTES <= FRONT_BYTES, "four varints fit into the front");
         self.bytes.copy_within(end.., FRONT_BYTES - head_len);
         self.bytes.truncate(end);
-        let len = head_len + end - FRONT_BYTES;
-        if len > MESSAGE_BYTES_MAX {
-            return Err(TooLarge { len });
-        }
-        let announced = u32::try_from(len).map_err(|_| TooLarge { len })?;
+        let len = head_len + end - FRONT_BYTES + self.splices.bytes();
         self.start = FRONT_BYTES - head_len - PREFIX_BYTES;
-        let prefix = &mut self.bytes[self.start..self.start + PREFIX_BYTES];
-        prefix[0] = 0;
-        prefix[1..].copy_from_slice(&announced.to_be_bytes());
+        self.bytes[self.start..self.start + PREFIX_BYTES].copy_from_slice(&prefix(len)?);
         Ok(len)
     }
 
     /// Replaces all by this message; returns its length.
     pub(crate) fn set(&mut self, message: &impl Encode) -> Result<usize, TooLarge> {
         self.clear();
-        api::frame::encode(&mut self.bytes, message)
+        api::frame::encode_spliced(&mut self.bytes, &mut self.splices, message)
+    }
+
+    /// As [`Frame::set`], for rows some of which may be lent.
+    pub(crate) fn set_lent(&mut self, message: &impl Encode) -> Result<usize, TooLarge> {
+        let len = self.set(message)?;
+        self.is_lent = !self.splices.is_empty();
+        Ok(len)
     }
 
     /// As [`Frame::set`], for a generated message.
@@ -200,41 +228,68 @@ impl Frame {
 
     /// Compresses the message in the frame, but not one without a byte, as grpc-go does.
     pub(crate) fn compress(&mut self) {
-        let message = self.bytes.get(self.start + PREFIX_BYTES..).unwrap_or_default();
-        if message.is_empty() {
+        if self.message_len() == 0 {
             return;
         }
         let mut encoder = GzEncoder::new(vec![1, 0, 0, 0, 0], Compression::default());
-        let packed = encoder.write_all(message).and_then(|()| encoder.finish());
-        let mut packed = packed.expect("memory takes all");
+        for piece in self.splices.pieces(&self.bytes, self.start + PREFIX_BYTES) {
+            encoder.write_all(piece).expect("memory takes all");
+        }
+        let mut packed = encoder.finish().expect("memory takes all");
         // What cannot be announced is sent as it is.
         let Ok(announced) = u32::try_from(packed.len() - PREFIX_BYTES) else { return };
         packed[1..PREFIX_BYTES].copy_from_slice(&announced.to_be_bytes());
-        (self.bytes, self.start) = (packed, 0);
-    }
-
-    /// The frame.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        self.clear();
+        self.bytes = packed;
     }
 
     /// The length of the message in the frame.
     pub(crate) fn message_len(&self) -> usize {
-        self.bytes.len().saturating_sub(self.start + PREFIX_BYTES)
+        (self.bytes.len() + self.splices.bytes()).saturating_sub(self.start + PREFIX_BYTES)
     }
 
-    /// The frame, if it is so large that it should not be copied.
-    pub(crate) fn take_large(&mut self) -> Option<bytes::Bytes> {
-        const LARGE: usize = 32 << 10;
-        (self.bytes.len() - self.start >= LARGE)
-            .then(|| bytes::Bytes::from(std::mem::take(&mut self.bytes)).slice(self.start..))
+    /// The frame, if it lies in one piece and is short enough to be copied.
+    pub(crate) fn small(&self) -> Option<&[u8]> {
+        let bytes = self.bytes.get(self.start..).unwrap_or_default();
+        (self.splices.is_empty() && bytes.len() < LARGE).then_some(bytes)
+    }
+
+    /// The frame without a copy.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+        self.is_lent = false;
+        self.splices.take(std::mem::take(&mut self.bytes).into(), self.start)
+    }
+
+    /// The message, without its prefix.
+    pub(crate) fn take_message(&mut self) -> Bytes {
+        let message = self.start + PREFIX_BYTES;
+        if self.splices.is_empty() && self.bytes.len() - self.start >= LARGE {
+            return Bytes::from(std::mem::take(&mut self.bytes)).slice(message..);
+        }
+        let pieces: Vec<&[u8]> = self.splices.pieces(&self.bytes, message).collect();
+        pieces.concat().into()
+    }
+
+    /// Whether some of it is to be given back soon: it was lent by [`Row::lend`].
+    pub(crate) fn is_lent(&self) -> bool {
+        self.is_lent
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(SPARE_MAX);
         self.start = 0;
+        self.splices.clear();
+        self.is_lent = false;
     }
+}
+
+fn append_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 #[cfg(test)]
@@ -340,13 +395,14 @@ mod tests {
             let mut frame = Frame::default();
             frame.set_message(&message).expect("small");
             frame.compress();
-            assert_eq!(frame.bytes()[0], u8::from(len > 0));
-            let mut body = frame.bytes();
+            let packed: Vec<u8> = frame.take().flatten().collect();
+            assert_eq!(packed[0], u8::from(len > 0));
+            let mut body = &packed[..];
             let mut input = Input::new(true);
             let taken = input.next(&mut body, 1 << 20).expect("valid").expect("whole");
             assert_eq!(taken, message.encode_to_vec());
             assert!(body.is_empty());
-            assert!(frame.bytes().len() < 1000);
+            assert!(packed.len() < 1000);
         }
     }
 
@@ -360,12 +416,14 @@ mod tests {
                 raft_term: number.cast_unsigned(),
             };
             let mut frame = Frame::default();
-            frame.begin().extend_from_slice(&[4 << 3, 7]);
+            frame.begin();
+            frame.number(4, 7);
             let len = frame.finish(&header).expect("small");
             let expected =
                 RangeResponse { header: Some(header), count: 7, ..RangeResponse::default() };
-            assert_eq!(frame.bytes()[PREFIX_BYTES..], expected.encode_to_vec());
-            assert_eq!(frame.bytes()[..PREFIX_BYTES], [0, 0, 0, 0, len as u8]);
+            let bytes = frame.small().expect("small");
+            assert_eq!(bytes[PREFIX_BYTES..], expected.encode_to_vec());
+            assert_eq!(bytes[..PREFIX_BYTES], [0, 0, 0, 0, len as u8]);
         }
     }
 }

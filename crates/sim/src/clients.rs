@@ -623,7 +623,7 @@ impl World {
         };
         let args = RangeArgs { key: &key, range_end: &range_end, ..RangeArgs::default() };
         let mut rows: Vec<Bytes> = Vec::new();
-        let result = process.reader.range(&args, |row| rows.push(Bytes::copy_from_slice(row)));
+        let result = process.reader.range(&args, |row| rows.push(row.to_owned()));
         let revision = result.expect("the newest revision can be read").revision;
         self.take(site, id);
         self.clients.answered += 1;

@@ -195,7 +195,7 @@ impl World {
             let rows = process.applier.backend().reader();
             let args = RangeArgs { key: b"a", range_end: b"\0", ..RangeArgs::default() };
             let read = process.reader.range(&args, |row| {
-                let Ok(row) = KeyValueRef::decode(row) else { return };
+                let Ok(row) = KeyValueRef::decode(&row) else { return };
                 let lease = rows.get(Bucket::Lease, &row.lease.to_be_bytes());
                 if row.lease != 0 && lease.is_ok_and(|lease| lease.is_none()) {
                     let key = String::from_utf8_lossy(row.key);

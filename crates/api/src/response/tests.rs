@@ -9,9 +9,11 @@ use crate::etcdserverpb::{
     DeleteRangeResponse, LeaseKeepAliveResponse, PutResponse, RangeResponse, RangeStreamResponse,
     ResponseHeader, ResponseOp, TxnResponse, WatchResponse,
 };
+use crate::frame::encode_spliced;
 use crate::mvccpb::event::EventType;
 use crate::mvccpb::{Event, KeyValue};
 use crate::sample;
+use crate::splice::{SPLICE_MIN, Splices};
 use crate::wire::Encode;
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -31,8 +33,44 @@ fn same(
     Ok(())
 }
 
-fn first(kvs: &Kvs) -> (Option<KeyValue>, Option<&[u8]>) {
-    (kvs.0.first().cloned(), kvs.1.first().map(AsRef::as_ref))
+#[test]
+fn long_rows_are_written_from_where_they_lie() {
+    let row = |len: usize| Bytes::from(vec![b'r'; len]);
+    let kvs = [row(10), row(SPLICE_MIN), row(SPLICE_MIN - 1), row(9000), row(0)];
+    let event = EventRef { event_type: EventType::Put, kv: &kvs[3], prev_kv: Some(&kvs[1]) };
+    let range = RangeResponseRef { kvs: &kvs, more: true, count: 9, ..Default::default() };
+    let events = WatchResponseRef { events: [event, event].into_iter(), ..Default::default() };
+    let long = |message: &dyn Fn(&mut Vec<u8>, &mut Splices) -> Vec<u8>| {
+        let (mut buffer, mut splices) = (Vec::new(), Splices::default());
+        let whole = message(&mut buffer, &mut splices);
+        let pieces: Vec<&[u8]> = splices.pieces(&buffer, 0).collect();
+        assert!(pieces.concat() == whole, "the same bytes");
+        let places = kvs.each_ref().map(|row| row.as_ptr());
+        let shared = pieces.iter().filter_map(|piece| {
+            places.iter().position(|place| !piece.is_empty() && *place == piece.as_ptr())
+        });
+        shared.collect::<Vec<_>>()
+    };
+    let shared = long(&|buffer, splices| {
+        encode_spliced(buffer, splices, &RangeStreamResponseRef { range_response: range })
+            .expect("not too large");
+        let mut whole = Vec::new();
+        crate::frame::encode(&mut whole, &RangeStreamResponseRef { range_response: range })
+            .expect("not too large");
+        whole
+    });
+    assert_eq!(shared, [1, 3]);
+    let shared = long(&|buffer, splices| {
+        encode_spliced(buffer, splices, &events).expect("not too large");
+        let mut whole = Vec::new();
+        crate::frame::encode(&mut whole, &events).expect("not too large");
+        whole
+    });
+    assert_eq!(shared, [3, 1, 3, 1]);
+}
+
+fn first(kvs: &Kvs) -> (Option<KeyValue>, Option<&Bytes>) {
+    (kvs.0.first().cloned(), kvs.1.first())
 }
 
 /// One event in both forms.
@@ -120,7 +158,7 @@ proptest! {
             events: events.iter().map(|(event, kv, prev_kv)| EventRef {
                 event_type: event.r#type(),
                 kv,
-                prev_kv: prev_kv.as_deref(),
+                prev_kv: prev_kv.as_ref(),
             }),
         };
         let theirs = WatchResponse {
@@ -171,6 +209,7 @@ fn flat_txn(
 
 #[test]
 fn a_delete_event_is_gos() {
-    let event = EventRef { event_type: EventType::Delete, kv: b"\x0a\x01k\x18\x07", prev_kv: None };
+    let kv = Bytes::from_static(b"\x0a\x01k\x18\x07");
+    let event = EventRef { event_type: EventType::Delete, kv: &kv, prev_kv: None };
     assert_eq!(event.encode_to_vec(), b"\x08\x01\x12\x05\x0a\x01k\x18\x07");
 }

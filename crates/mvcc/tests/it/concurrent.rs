@@ -71,7 +71,7 @@ fn read(reader: &Reader, done: &AtomicBool, number: u64) -> u64 {
         let args = RangeArgs { key: b"k", range_end: b"l", revision, ..RangeArgs::default() };
         let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let result = reader.range(&args, |row| {
-            let kv = KeyValueRef::decode(row).expect("a row");
+            let kv = KeyValueRef::decode(&row).expect("a row");
             rows.push((kv.key.to_vec(), kv.value.to_vec()));
         });
         match result {

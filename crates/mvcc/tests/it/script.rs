@@ -159,7 +159,7 @@ impl World {
         let (key, end) = (words.key(1), words.key(2));
         let mut rows = String::new();
         let result = self.member.store.reader().range(&range_args(words, &key, &end), |row| {
-            let _ = writeln!(rows, "  {}", show_row(row));
+            let _ = writeln!(rows, "  {}", show_row(&row));
         });
         say_range(result, &rows, said);
     }
@@ -171,7 +171,7 @@ impl World {
         loop {
             let from = std::mem::take(&mut key);
             let chunk = reader.range_chunk(&RangeArgs { key: &from, ..args }, |row| {
-                let _ = writeln!(said, "  {}", show_row(row));
+                let _ = writeln!(said, "  {}", show_row(&row));
             });
             let Ok(chunk) = chunk.map_err(|error| writeln!(said, "{error}")) else { return };
             let _ = writeln!(said, "chunk of {} at {}", chunk.rows, chunk.revision);
@@ -328,7 +328,7 @@ fn operation(txn: &mut WriteTxn<'_>, words: &Words<'_>, said: &mut String) {
         "range" => {
             let mut rows = String::new();
             let result = txn.range(&range_args(words, &first, &second), |row| {
-                let _ = writeln!(rows, "  {}", show_row(row));
+                let _ = writeln!(rows, "  {}", show_row(&row));
             });
             say_range(result, &rows, said);
         }

@@ -63,6 +63,8 @@ pub(crate) struct Http2 {
     held_up: Vec<StreamId>,
     /// Requests that wait until the client has taken enough of the responses before.
     parked: VecDeque<Parked>,
+    /// Streams that were given memory which is only lent until the end of the turn.
+    lent: Vec<StreamId>,
     /// Bytes of requests that are not complete.
     partial_bytes: usize,
     /// What of the desk's load are this connection's bytes that wait to be written.
@@ -99,6 +101,7 @@ impl Http2 {
             watches: Vec::new(),
             held_up: Vec::new(),
             parked: VecDeque::new(),
+            lent: Vec::new(),
             partial_bytes: 0,
             unwritten_counted: 0,
             last_written: desk.now,
@@ -160,6 +163,14 @@ impl Http2 {
             for stream in std::mem::take(&mut self.held_up) {
                 self.release(stream);
             }
+        }
+    }
+
+    /// Copies what of this turn's answers lies in memory that is only lent and was not written: a client that does not
+    /// read must not keep the pages of the file that others want to use again.
+    pub(crate) fn own_lent(&mut self) {
+        for stream in self.lent.drain(..) {
+            self.engine.own_unwritten(stream);
         }
     }
 
@@ -510,6 +521,9 @@ impl Http2 {
         service::warn_if_slow(&call.info, Code::Ok, desk);
         self.keepalive.sent();
         call.answer.send_head(&mut self.engine, stream);
+        if desk.frame.is_lent() {
+            self.lent.push(stream);
+        }
         call.answer.send_message(&mut self.engine, stream, &mut desk.frame);
         call.answer.send_end(&mut self.engine, stream);
         if self.engine.unsent_total() > 0 {
@@ -524,6 +538,9 @@ impl Http2 {
         self.keepalive.sent();
         if !std::mem::replace(&mut call.head_sent, true) {
             call.answer.send_head(&mut self.engine, stream);
+        }
+        if desk.frame.is_lent() {
+            self.lent.push(stream);
         }
         call.answer.send_message(&mut self.engine, stream, &mut desk.frame);
     }

@@ -5,6 +5,7 @@ use api::etcdserverpb as pb;
 use api::internal::OpRef;
 use api::request::{DeleteRangeRequestRef, PutRequestRef, RangeRequestRef};
 use api::response::{RangeResponseRef, RangeStreamResponseRef};
+use api::splice::SPLICE_MIN;
 use api::wire::{DecodeError, Encode as _};
 use api::{Error, Status};
 use mvcc::{RangeArgs, RangeResult, SortOrder, SortTarget};
@@ -77,16 +78,11 @@ fn read(
     args: &RangeArgs<'_>,
     header: pb::ResponseHeader,
 ) -> Result<bool> {
-    let out = frame.begin();
+    frame.begin();
     let result =
-        reader.range(args, |row| append_field(out, 2, row)).map_err(|error| store_error(&error))?;
-    if result.more {
-        out.extend_from_slice(&[3 << 3, 1]);
-    }
-    if result.count != 0 {
-        out.push(4 << 3);
-        append_varint(out, result.count.cast_unsigned());
-    }
+        reader.range(args, |row| frame.row(2, &row)).map_err(|error| store_error(&error))?;
+    frame.number(3, u64::from(result.more));
+    frame.number(4, result.count.cast_unsigned());
     let header = pb::ResponseHeader { revision: result.revision, ..header };
     frame.finish(&header).map_err(unary_too_large)?;
     Ok(result.more)
@@ -184,7 +180,10 @@ impl RangeStream {
         let chunk = desk
             .link
             .reader
-            .range_chunk(&args, |row| rows.push(bytes::Bytes::copy_from_slice(row)))
+            .range_chunk(&args, |row| {
+                let is_long = row.len() >= SPLICE_MIN;
+                rows.push(if is_long { row.lend() } else { row.to_owned() });
+            })
             .map_err(|error| store_error(&error))?;
         let header_revision = *self.header_revision.get_or_insert(chunk.revision);
         if self.revision <= 0 {
@@ -206,6 +205,8 @@ impl RangeStream {
             }
         }
         self.send(desk, response)?;
+        // What the file has lent is with the frame alone, which gives it back.
+        self.rows.clear();
         Ok(is_last)
     }
 
@@ -233,7 +234,7 @@ impl RangeStream {
     }
 
     fn send(&self, desk: &mut Desk, range_response: RangeResponseRef<'_>) -> Result<()> {
-        desk.frame.set(&RangeStreamResponseRef { range_response }).map_err(|error| {
+        desk.frame.set_lent(&RangeStreamResponseRef { range_response }).map_err(|error| {
             transport::streaming_message_larger_than_max(
                 error.len as u64,
                 api::frame::MESSAGE_BYTES_MAX as u64,
@@ -328,21 +329,6 @@ fn range_args<'a>(range: &RangeRequestRef<'a>) -> Result<RangeArgs<'a>> {
         min_create_revision: range.min_create_revision,
         max_create_revision: range.max_create_revision,
     })
-}
-
-/// Appends a field of bytes.
-fn append_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
-    out.push(number << 3 | 2);
-    append_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn append_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 pub(crate) fn undecodable(_: DecodeError) -> Status {

@@ -15,7 +15,7 @@ pub(crate) fn respond(desk: &mut Desk, proposed: &Proposed, outcome: &Outcome) -
     match outcome {
         Outcome::Put { revision, prev_kv } => {
             let header = Some(desk.header(*revision));
-            let response = PutResponseRef { header, prev_kv: prev_kv.as_deref() };
+            let response = PutResponseRef { header, prev_kv: prev_kv.as_ref() };
             desk.frame.set(&response).map_err(unary_too_large)?;
         }
         Outcome::DeleteRange { revision, deleted, prev_kvs } => {
@@ -71,10 +71,9 @@ fn op_response(outcome: &OpOutcome) -> ResponseOpRef<'_> {
             more: range.more,
             count: range.count,
         }),
-        OpOutcome::Put { revision, prev_kv } => ResponseOpRef::Put(PutResponseRef {
-            header: at(*revision),
-            prev_kv: prev_kv.as_deref(),
-        }),
+        OpOutcome::Put { revision, prev_kv } => {
+            ResponseOpRef::Put(PutResponseRef { header: at(*revision), prev_kv: prev_kv.as_ref() })
+        }
         OpOutcome::DeleteRange { revision, deleted, prev_kvs } => {
             ResponseOpRef::DeleteRange(DeleteRangeResponseRef {
                 header: at(*revision),

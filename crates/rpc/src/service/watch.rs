@@ -165,7 +165,7 @@ impl<'a> Iterator for EventRefs<'a> {
                 EventKind::Delete => EventType::Delete,
             },
             kv: &event.kv,
-            prev_kv: event.prev_kv.as_deref().filter(|_| self.prev_kv),
+            prev_kv: event.prev_kv.as_ref().filter(|_| self.prev_kv),
         })
     }
 }

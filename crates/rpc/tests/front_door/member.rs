@@ -405,6 +405,13 @@ impl Inner {
                 self.applier.handle(Input::Defragmented(done), now, &mut out);
             }
         }
+        let backend = self.applier.backend();
+        for (told, bytes) in [
+            (&self.state.db_size, backend.size()),
+            (&self.state.db_size_in_use, backend.size_in_use()),
+        ] {
+            told.store(bytes.cast_signed(), std::sync::atomic::Ordering::Relaxed);
+        }
         let mut responses = Vec::new();
         for batch in out.events.drain(..) {
             self.hub.notify(&batch, &mut responses);

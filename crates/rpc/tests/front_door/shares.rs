@@ -159,7 +159,7 @@ async fn answers_that_nobody_takes_give_way_to_others() {
     let mut deaf = member.connect();
     deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("open");
     for stream in (1..200).step_by(2) {
-        deaf.write_all(&raw_get(stream)).expect("open");
+        deaf.write_all(&raw_get(stream, &get())).expect("open");
     }
     for _ in 0..20 {
         let response: pb::RangeResponse = honest.call(RANGE, &get()).await.ok();
@@ -172,8 +172,46 @@ async fn answers_that_nobody_takes_give_way_to_others() {
     assert_eq!(honest.call(RANGE, &get()).await.code, 0);
 }
 
-/// A whole call of `KV/Range` for `k`, as bytes.
-fn raw_get(stream: u32) -> Vec<u8> {
+#[tokio::test]
+async fn a_client_that_does_not_read_keeps_no_pages_of_the_file() {
+    const ROWS: i64 = 16;
+    let member = Member::with_limits(limits());
+    let client = Client::connect(member.address).await;
+    for row in 0..ROWS {
+        let value = vec![b'x'; 1 << 20].into();
+        let put = pb::PutRequest { key: format!("k{row}").into(), value, ..Default::default() };
+        assert_eq!(client.call(PUT, &put).await.code, 0);
+    }
+    // Which waits until the rows are in the file.
+    compact(&client, 1 + ROWS).await;
+    let all = pb::RangeRequest { range_end: "l".into(), ..get() };
+    let mut deaf = member.connect();
+    deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("open");
+    deaf.write_all(&raw_get(1, &all)).expect("open");
+    // It has its answer as far as its window goes; the turn is over when others are answered.
+    deaf.read_exact(&mut [0; 40_000]).expect("the beginning");
+    assert_eq!(client.call(RANGE, &get()).await.code, 0);
+    let delete =
+        pb::DeleteRangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+    assert_eq!(client.call("/etcdserverpb.KV/DeleteRange", &delete).await.code, 0);
+    compact(&client, 2 + ROWS).await;
+    for more in 1..4 {
+        put(&client, 1).await;
+        compact(&client, 2 + ROWS + more).await;
+    }
+    let status: pb::StatusResponse =
+        client.call("/etcdserverpb.Maintenance/Status", &pb::StatusRequest {}).await.ok();
+    assert!(status.db_size > ROWS << 20, "{status:?}");
+    assert!(status.db_size_in_use < 1 << 20, "{} bytes in use", status.db_size_in_use);
+}
+
+async fn compact(client: &Client, revision: i64) {
+    let compact = pb::CompactionRequest { revision, physical: true };
+    assert_eq!(client.call("/etcdserverpb.KV/Compact", &compact).await.error(), "0 ");
+}
+
+/// A whole call of `KV/Range`, as bytes.
+fn raw_get(stream: u32, request: &pb::RangeRequest) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     for (name, value) in [
         (":path", RANGE),
@@ -187,7 +225,7 @@ fn raw_get(stream: u32) -> Vec<u8> {
             block.extend(text.as_bytes());
         }
     }
-    let message = frame(&get());
+    let message = frame(request);
     let mut bytes = Vec::new();
     for (kind, flags, payload) in [(1, 4, &block[..]), (0, 1, &message[..])] {
         bytes.extend([0, 0, u8::try_from(payload.len()).expect("short"), kind, flags]);
