@@ -37,6 +37,12 @@ pub(crate) fn may_have_length(block: &[u8]) -> bool {
     })
 }
 
+/// Whether `content-length` may be among the block's fields without a value.
+pub(crate) fn may_have_empty_length(block: &[u8]) -> bool {
+    // The entry of the static table, whose value is empty, one of the dynamic table, or a string of no bytes.
+    may_have_length(block) && block.iter().any(|byte| matches!(byte, 0x00 | 0x80 | 0x9c | 0xbe..))
+}
+
 /// Whether `:path` is certainly among the block's fields.
 pub(crate) fn has_path(block: &[u8]) -> bool {
     names(block).any(|name| matches!(name, Named::Entry(4 | 5) | Named::Text(b":path")))

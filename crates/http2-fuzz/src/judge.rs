@@ -323,7 +323,8 @@ impl Judge<'_> {
             }
             self.tally.stream_errors += u64::from(self.our_step.failed.is_some());
             self.tally.facts += self.our_step.records().count() as u64;
-            return Ok(if self.our_step.closed { Verdict::Over } else { Verdict::GoOn });
+            let parts = self.block.is_continued && allowed::is_nameless(&self.block.bytes);
+            return Ok(if self.our_step.closed || parts { Verdict::Over } else { Verdict::GoOn });
         }
         let Some(rule) = self.rule(frame) else {
             return Err(self.disagreement(render_frame(frame)));
