@@ -98,6 +98,34 @@ impl Client {
     }
 }
 
+/// What a client says first, with the settings as they are by default.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A whole unary call, as bytes.
+pub(crate) fn raw_call(stream: u32, path: &str, message: &impl Message) -> Vec<u8> {
+    let mut block = vec![0x83, 0x86];
+    for (name, value) in [
+        (":path", path),
+        (":authority", "etcd"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ] {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).expect("short"));
+            block.extend(text.as_bytes());
+        }
+    }
+    let message = frame(message);
+    let mut bytes = Vec::new();
+    for (kind, flags, payload) in [(1, 4, &block[..]), (0, 1, &message[..])] {
+        bytes.extend([0, 0, u8::try_from(payload.len()).expect("short"), kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+    }
+    bytes
+}
+
 /// A call under way.
 pub(crate) struct Call {
     body: Option<SendStream<Bytes>>,

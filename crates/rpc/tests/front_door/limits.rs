@@ -1,10 +1,11 @@
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use api::etcdserverpb as pb;
 use bytes::Bytes;
 use rpc::Limits;
 
-use crate::client::{Client, frame};
+use crate::client::{Client, PREFACE, frame, raw_call};
 use crate::member::Member;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
@@ -191,6 +192,36 @@ async fn requests_that_arrive_together_travel_together() {
     let batches = member.machine.batches();
     assert_eq!(batches.iter().sum::<usize>(), 500);
     assert!(batches.len() < 250, "{batches:?}");
+}
+
+#[test]
+fn a_turn_is_one_batch_one_wake_up_and_one_write() {
+    const CALLS: u32 = 200;
+    let member = Member::start();
+    let mut socket = member.connect_by_records();
+    let calls = (0..CALLS).flat_map(|call| raw_call(2 * call + 1, PUT, &put(1)));
+    let bytes: Vec<u8> = PREFACE.iter().copied().chain(calls).collect();
+    socket.write_all(&bytes).expect("one write");
+    let mut buffer = vec![0; 1 << 20];
+    let mut answers = Vec::new();
+    while answers.iter().sum::<usize>() < CALLS as usize {
+        let length = socket.read(&mut buffer).expect("open");
+        assert!(length > 0, "not the end");
+        answers.push(ends_of_streams(&buffer[..length]));
+    }
+    assert_eq!(member.machine.batches(), [CALLS as usize]);
+    // The first write is about settings.
+    assert_eq!(answers, [0, CALLS as usize]);
+}
+
+/// Frames that end a stream.
+fn ends_of_streams(mut bytes: &[u8]) -> usize {
+    let mut ends = 0;
+    while let Some((&[_, high, low, kind, flags, ..], _)) = bytes.split_first_chunk::<9>() {
+        ends += usize::from(matches!(kind, 0 | 1) && flags & 1 != 0);
+        bytes = &bytes[9 + usize::from(high) * 256 + usize::from(low)..];
+    }
+    ends
 }
 
 #[tokio::test]

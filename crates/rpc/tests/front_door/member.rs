@@ -1,6 +1,7 @@
 //! A member of one whose log is a counter: what is proposed is applied at once, in order.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use rpc::{
     AskLeader, Core, Delivery, Inbox, LeaderAnswer, LeaderRequest, Limits, Link, Metrics,
     RequestIds, Socket, State, Tally, WatchInput,
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// A running member; it stops when it is dropped.
 pub(crate) struct Member {
@@ -116,6 +118,19 @@ impl Member {
     pub(crate) fn connections(&self) -> usize {
         // The loop that accepts has one of its own.
         self.connections.others() - 1
+    }
+
+    /// A connection on which each read takes what one write has written, if there is room for it.
+    pub(crate) fn connect_by_records(&self) -> UnixStream {
+        let pair = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        );
+        let (ours, theirs) = pair.expect("descriptors");
+        self.inbox.push(Delivery::Socket(Socket::Unix(theirs.into()), self.connections.clone()));
+        ours.into()
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

@@ -8,7 +8,7 @@ use api::etcdserverpb as pb;
 use bytes::Bytes;
 use rpc::Limits;
 
-use crate::client::{Call, Client, frame};
+use crate::client::{Call, Client, PREFACE, frame, raw_call};
 use crate::member::Member;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
@@ -157,9 +157,9 @@ async fn answers_that_nobody_takes_give_way_to_others() {
     put(&honest, 1 << 20).await;
     // Its windows are small, and it reads nothing.
     let mut deaf = member.connect();
-    deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("open");
+    deaf.write_all(PREFACE).expect("open");
     for stream in (1..200).step_by(2) {
-        deaf.write_all(&raw_get(stream, &get())).expect("open");
+        deaf.write_all(&raw_call(stream, RANGE, &get())).expect("open");
     }
     for _ in 0..20 {
         let response: pb::RangeResponse = honest.call(RANGE, &get()).await.ok();
@@ -186,8 +186,8 @@ async fn a_client_that_does_not_read_keeps_no_pages_of_the_file() {
     compact(&client, 1 + ROWS).await;
     let all = pb::RangeRequest { range_end: "l".into(), ..get() };
     let mut deaf = member.connect();
-    deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("open");
-    deaf.write_all(&raw_get(1, &all)).expect("open");
+    deaf.write_all(PREFACE).expect("open");
+    deaf.write_all(&raw_call(1, RANGE, &all)).expect("open");
     // It has its answer as far as its window goes; the turn is over when others are answered.
     deaf.read_exact(&mut [0; 40_000]).expect("the beginning");
     assert_eq!(client.call(RANGE, &get()).await.code, 0);
@@ -208,29 +208,4 @@ async fn a_client_that_does_not_read_keeps_no_pages_of_the_file() {
 async fn compact(client: &Client, revision: i64) {
     let compact = pb::CompactionRequest { revision, physical: true };
     assert_eq!(client.call("/etcdserverpb.KV/Compact", &compact).await.error(), "0 ");
-}
-
-/// A whole call of `KV/Range`, as bytes.
-fn raw_get(stream: u32, request: &pb::RangeRequest) -> Vec<u8> {
-    let mut block = vec![0x83, 0x86];
-    for (name, value) in [
-        (":path", RANGE),
-        (":authority", "etcd"),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-    ] {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).expect("short"));
-            block.extend(text.as_bytes());
-        }
-    }
-    let message = frame(request);
-    let mut bytes = Vec::new();
-    for (kind, flags, payload) in [(1, 4, &block[..]), (0, 1, &message[..])] {
-        bytes.extend([0, 0, u8::try_from(payload.len()).expect("short"), kind, flags]);
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend(payload);
-    }
-    bytes
 }
