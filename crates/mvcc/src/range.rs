@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
+use std::sync::atomic::{self, AtomicBool};
 
 use api::key_value::KeyValueRef;
 use api::wire::Encode;
@@ -73,6 +74,8 @@ pub(crate) struct View<'a> {
     pub(crate) backend: &'a backend::Reader,
     /// The current revision.
     pub(crate) current: i64,
+    /// When it is set, nobody wants the rest of a range.
+    pub(crate) is_over: Option<&'a AtomicBool>,
 }
 
 /// A row on its way to being sorted.
@@ -221,10 +224,15 @@ impl View<'_> {
         Ok(row.unwrap_or_else(|| missing(rev)))
     }
 
+    /// Whether nobody wants the rest.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.is_some_and(|is_over| is_over.load(atomic::Ordering::Relaxed))
+    }
+
     /// Visits all keys of `span` that exist at `at`, ascending.
     fn walk(&self, span: &Span<'_>, at: i64, mut visit: impl FnMut(&[u8], Found)) {
         let mut cursor = Cursor::default();
-        while !cursor.is_done() {
+        while !cursor.is_done() && !self.is_over() {
             self.shared.index.read().walk(span, &mut cursor, at, WALK_KEYS, &mut visit);
         }
     }
@@ -240,7 +248,7 @@ impl View<'_> {
         let mut cursor = Cursor::default();
         let mut rows = Rows::default();
         let mut left = args.limit();
-        while !cursor.is_done() {
+        while !cursor.is_done() && !self.is_over() {
             let index = self.shared.index.read();
             index.walk(span, &mut cursor, at, WALK_KEYS, |key, found| {
                 result.count += 1;
@@ -306,7 +314,7 @@ impl View<'_> {
             }
         } else {
             let mut rows = Rows::default();
-            for chunk in items.chunks(WALK_KEYS) {
+            for chunk in items.chunks(WALK_KEYS).take_while(|_| !self.is_over()) {
                 chunk.iter().for_each(|item| rows.push(args, b"", &item.found));
                 rows.send(args, self.backend, sink)?;
             }
@@ -315,7 +323,7 @@ impl View<'_> {
     }
 
     fn fetch(&self, items: &mut [Item]) -> Result<(), Error> {
-        for chunk in items.chunks_mut(WALK_KEYS) {
+        for chunk in items.chunks_mut(WALK_KEYS).take_while(|_| !self.is_over()) {
             let keys: Vec<_> =
                 chunk.iter().map(|item| (Bucket::Key, item.found.modified.to_key())).collect();
             self.backend.get_many(&keys, |position, row| {

@@ -1,6 +1,7 @@
 //! Reads from any thread.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use backend::Row;
 use bytes::Bytes;
@@ -50,6 +51,23 @@ impl Reader {
     ) -> Result<RangeResult, Error> {
         let _guard = self.shared.enter();
         self.view().range(args, &mut sink)
+    }
+
+    /// As [`Reader::range`], and stops soon after `is_over` was set: then there is no answer, and what `sink` has seen may
+    /// be any part of one. It must not be unset.
+    ///
+    /// # Errors
+    /// As [`Reader::range`].
+    pub fn range_until(
+        &self,
+        args: &RangeArgs<'_>,
+        is_over: &AtomicBool,
+        mut sink: impl FnMut(Row<'_>),
+    ) -> Result<Option<RangeResult>, Error> {
+        let _guard = self.shared.enter();
+        let view = View { is_over: Some(is_over), ..self.view() };
+        let result = view.range(args, &mut sink)?;
+        Ok((!view.is_over()).then_some(result))
     }
 
     /// Reads one chunk of a range stream: the next `args.limit` rows in key order, with `args.key`
@@ -108,6 +126,6 @@ impl Reader {
         while self.shared.compact() > current {
             current = self.shared.current();
         }
-        View { shared: &self.shared, backend: &self.backend, current }
+        View { shared: &self.shared, backend: &self.backend, current, is_over: None }
     }
 }

@@ -186,6 +186,7 @@ impl<'a> WriteTxn<'a> {
             shared: &self.reader.shared,
             backend: &self.reader.backend,
             current: self.revision(),
+            is_over: None,
         }
     }
 

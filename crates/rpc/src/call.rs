@@ -13,7 +13,7 @@ use crate::message::Input;
 use crate::service::interop;
 use crate::service::maintenance::SnapshotCursor;
 use crate::service::{health, kv, lease, maintenance, reflection, watch};
-use crate::task::{Leash, TaskStream};
+use crate::task::{Leash, TaskStream, Tether};
 
 /// Where calls come from: what they wait for is brought back there. Nothing happens if a call is gone.
 pub(crate) trait Calls {
@@ -66,6 +66,8 @@ pub(crate) enum State {
     Waiting,
     /// A task works its one request off.
     Task(#[expect(dead_code, reason = "its drop ends the task")] Leash),
+    /// Another thread does.
+    Work(#[expect(dead_code, reason = "its drop ends the work")] Tether),
     /// Responses go out, and in some kinds requests come in.
     Stream(Stream),
 }

@@ -7,7 +7,7 @@ mod versions;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::inside::{Caller, Order};
 use crate::message::Frame;
 use crate::metrics::CallCounters;
 use crate::service::maintenance::SnapshotCursor;
-use crate::task::Leash;
+use crate::task::{self, Leash, Tether};
 use crate::{AskLeader, LeaderRequest, Link, RequestIds, WatchInput};
 pub(crate) use durations::{Durations, RequestType};
 use load::Load;
@@ -76,6 +76,8 @@ pub(crate) enum Next {
     Stream(crate::call::Stream),
     /// A task works it off.
     Task(Leash),
+    /// Another thread does.
+    Work(Tether),
 }
 
 /// What to do when a linearizable read may be served.
@@ -425,21 +427,13 @@ impl Desk {
         self.reads.pages.push(page);
     }
 
-    /// Works a response out on another thread, lest this one's other connections wait for it.
+    /// Works a response out on another thread, lest this one's other connections wait for it; see [`task::elsewhere`].
     pub(crate) fn work(
         &self,
         call: &CallInfo,
-        job: impl FnOnce(&mut Frame) -> Result<(), Status> + Send + 'static,
+        job: impl FnOnce(&mut Frame, &AtomicBool) -> Result<(), Status> + Send + 'static,
     ) -> Next {
-        let (local, call) = (self.local.clone(), *call);
-        tokio::task::spawn_blocking(move || {
-            let begun = Instant::now();
-            let mut frame = Frame::default();
-            let result = job(&mut frame).map(|()| frame);
-            // The core may be gone.
-            let _ = local.send(Local::Worked(call, begun.elapsed(), result));
-        });
-        Next::Wait
+        Next::Work(task::elsewhere(self.local.clone(), *call, job))
     }
 
     /// Asks the owner of the state.

@@ -290,7 +290,7 @@ impl Inside {
                     self.finish(id, status, desk);
                 }
             }
-            State::Waiting | State::Task(_) | State::Stream(_) => {}
+            State::Waiting | State::Task(_) | State::Work(_) | State::Stream(_) => {}
         }
     }
 
@@ -329,6 +329,7 @@ impl Inside {
                 }
             }
             Ok(Next::Task(task)) => call.state = State::Task(task),
+            Ok(Next::Work(work)) => call.state = State::Work(work),
             Ok(Next::Answer) if call.info.rpc.method().kind == Kind::Unary => {
                 self.send(id, desk);
                 self.finish(id, Status::OK, desk);
@@ -380,7 +381,7 @@ impl Inside {
         }
         match &call.state {
             State::Stream(Stream::Watch(stream)) => desk.close_watch_stream(stream.hub_stream),
-            State::Request | State::Waiting if call.is_counted => {
+            State::Request | State::Waiting | State::Work(_) if call.is_counted => {
                 service::warn_if_slow(&call.info, code, desk);
             }
             _ => {}

@@ -6,4 +6,5 @@ mod harness;
 mod model;
 mod script;
 mod store;
+mod until;
 mod watch;

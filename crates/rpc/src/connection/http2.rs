@@ -341,7 +341,7 @@ impl Http2 {
                 }
                 #[cfg(feature = "interop")]
                 State::Stream(Stream::Interop(duplex)) => duplex.request(message),
-                State::Waiting | State::Task(_) | State::Stream(_) => return,
+                State::Waiting | State::Task(_) | State::Work(_) | State::Stream(_) => return,
             }
         }
         self.account(stream, desk);
@@ -380,7 +380,7 @@ impl Http2 {
             #[cfg(feature = "interop")]
             State::Stream(Stream::Interop(duplex)) => duplex.half_closed(),
             // A watch goes on without requests.
-            State::Waiting | State::Task(_) | State::Stream(_) => {}
+            State::Waiting | State::Task(_) | State::Work(_) | State::Stream(_) => {}
         }
     }
 
@@ -438,7 +438,7 @@ impl Http2 {
             #[cfg(feature = "interop")]
             State::Stream(Stream::Interop(duplex)) if duplex.is_behind() => {}
             State::Stream(_) => self.release(stream),
-            State::Request | State::Waiting | State::Task(_) => {}
+            State::Request | State::Waiting | State::Task(_) | State::Work(_) => {}
         }
     }
 
@@ -488,6 +488,7 @@ impl Http2 {
                 }
             }
             Ok(Next::Task(task)) => call.state = State::Task(task),
+            Ok(Next::Work(work)) => call.state = State::Work(work),
             Ok(Next::Answer) if call.is_unary() => self.answer(stream, desk),
             Ok(Next::Answer) => {
                 self.send(stream, desk);
@@ -575,7 +576,7 @@ impl Http2 {
         desk.handled(&call.info, code);
         match &call.state {
             State::Stream(Stream::Watch(watch)) => desk.close_watch_stream(watch.hub_stream),
-            State::Waiting => service::warn_if_slow(&call.info, code, desk),
+            State::Waiting | State::Work(_) => service::warn_if_slow(&call.info, code, desk),
             // A request that never came took no time; whoever leaves many must not fill the log.
             State::Request | State::Task(_) | State::Stream(_) => {}
         }

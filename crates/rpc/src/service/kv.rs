@@ -1,5 +1,7 @@
 //! `etcdserverpb.KV`, but for Txn.
 
+use std::sync::atomic::AtomicBool;
+
 use api::error::transport;
 use api::etcdserverpb as pb;
 use api::internal::OpRef;
@@ -15,6 +17,7 @@ use super::{Result, decode, refuse_learner, store_error, unary_too_large};
 use crate::call::Stream;
 use crate::desk::{CallInfo, Desk, Next, ReadOp, RequestType};
 use crate::message::Frame;
+use crate::task::given_up;
 
 /// `Range`: at once if the client wants no more than this member's own state.
 pub(crate) fn range(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Result<Next> {
@@ -47,7 +50,7 @@ fn serve(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Resul
     desk.link.metrics.mvcc_range_total.inc();
     let begun = Instant::now();
     let header = desk.header(0);
-    let result = read(&desk.link.reader, &mut desk.frame, &args, header);
+    let result = read(&desk.link.reader, &mut desk.frame, &args, header, &AtomicBool::new(false));
     if is_large && matches!(result, Ok(true)) {
         return Ok(serve_elsewhere(desk, call, range));
     }
@@ -61,13 +64,13 @@ fn serve(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Resul
     result.map(|_| Next::Answer)
 }
 
-/// Reads all of a large range on another thread.
+/// Reads all of a large range on another thread, as long as the call waits for it.
 fn serve_elsewhere(desk: &mut Desk, call: &CallInfo, range: &RangeRequestRef<'_>) -> Next {
     let request = range.encode_to_vec();
     let (reader, header) = (desk.link.reader.clone(), desk.header(0));
-    desk.work(call, move |frame| {
+    desk.work(call, move |frame, is_over| {
         let range = RangeRequestRef::decode(&request).map_err(undecodable)?;
-        read(&reader, frame, &range_args(&range)?, header).map(|_| ())
+        read(&reader, frame, &range_args(&range)?, header, is_over).map(|_| ())
     })
 }
 
@@ -77,10 +80,13 @@ fn read(
     frame: &mut Frame,
     args: &RangeArgs<'_>,
     header: pb::ResponseHeader,
+    is_over: &AtomicBool,
 ) -> Result<bool> {
     frame.begin();
-    let result =
-        reader.range(args, |row| frame.row(2, &row)).map_err(|error| store_error(&error))?;
+    let result = reader
+        .range_until(args, is_over, |row| frame.row(2, &row))
+        .map_err(|error| store_error(&error))?
+        .ok_or_else(given_up)?;
     frame.number(3, u64::from(result.more));
     frame.number(4, result.count.cast_unsigned());
     let header = pb::ResponseHeader { revision: result.revision, ..header };

@@ -126,7 +126,7 @@ pub(crate) fn hash_kv(desk: &mut Desk, call: &CallInfo, request: &[u8]) -> Resul
     let reader = desk.link.reader.clone();
     let metrics = Arc::clone(&desk.link.metrics);
     let header = desk.header(0);
-    Ok(desk.work(call, move |frame| {
+    Ok(desk.work(call, move |frame, _| {
         let begun = Instant::now();
         let (hash, revision) =
             reader.hash_kv(request.revision).map_err(|error| store_error(&error))?;
@@ -159,7 +159,7 @@ pub(crate) fn with_view(
     }
     let metrics = Arc::clone(&desk.link.metrics);
     let header = Some(desk.header(view.revision));
-    Ok(desk.work(call, move |frame| {
+    Ok(desk.work(call, move |frame, _| {
         let begun = Instant::now();
         let hash = backend::hash(&view.tx, |bucket, key| {
             bucket == b"meta" && matches!(key, b"consistent_index" | b"term" | b"storageVersion")

@@ -1,6 +1,7 @@
 //! The front door before a member whose consensus is a counter: real state, real sockets.
 
 mod client;
+mod deadlines;
 mod gateway;
 mod hostile;
 mod limits;

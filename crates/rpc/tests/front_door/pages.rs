@@ -7,7 +7,7 @@ use crate::client::{Client, metrics};
 use crate::member::Member;
 
 /// Status line, headers and body of a page.
-fn page(member: &Member, method: &str, path: &str) -> (String, String, String) {
+pub(crate) fn page(member: &Member, method: &str, path: &str) -> (String, String, String) {
     let mut socket = member.connect();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n");
     // Byte by byte, as the sniffing has to take it.
