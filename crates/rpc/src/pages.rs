@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use parking_lot::RwLock;
@@ -94,12 +95,22 @@ impl Shared {
     /// What comes before any page, in etcd's order.
     async fn answer(&self, request: Request<Incoming>) -> Page {
         let Some(path) = unescape(request.uri().path()) else { return bad_request() };
+        if let Some(refusal) = access::refuse_missing_host(&request) {
+            return refusal;
+        }
+        let is_of_server = request.uri().path() == "*";
+        if is_of_server && request.method() == Method::OPTIONS {
+            // Go's server says this by itself.
+            return Response::new(Body::default());
+        }
         if let Some(refusal) = access::refuse_host(&self.limits, request.uri(), request.headers()) {
             return refusal;
         }
         let headers = request.headers().clone();
         let mut page = if request.method() == Method::OPTIONS {
             Response::new(Body::default())
+        } else if is_of_server {
+            no_page(request.version())
         } else {
             self.find(request, &path).await
         };
@@ -117,6 +128,9 @@ impl Shared {
         let sent_on = if self.limits.enable_gateway && path == root {
             let query = query.map(|query| format!("?{query}")).unwrap_or_default();
             Some(format!("{}{query}", gateway::PREFIX))
+        } else if request.method() == Method::CONNECT {
+            // What it names is no path.
+            None
         } else {
             api::path::redirect(&path, query)
         };
@@ -218,6 +232,27 @@ fn redirect(request: &Request<Incoming>, location: &str) -> Page {
 fn bad_request() -> Page {
     let mut page = page(StatusCode::BAD_REQUEST, TEXT, "400 Bad Request");
     page.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    page
+}
+
+/// What Go's server says of a request that it can read, but does not take.
+fn bad_request_for(why: &str) -> Page {
+    let mut page = bad_request();
+    let phrase = format!("Bad Request: {why}");
+    *page.body_mut() = Body::from(Bytes::from(format!("400 {phrase}")));
+    if let Ok(phrase) = ReasonPhrase::try_from(phrase.into_bytes()) {
+        page.extensions_mut().insert(phrase);
+    }
+    page
+}
+
+/// The answer to a request for `*`, which is no path.
+fn no_page(version: Version) -> Page {
+    let mut page = Response::new(Body::default());
+    *page.status_mut() = StatusCode::BAD_REQUEST;
+    if version >= Version::HTTP_11 {
+        page.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     page
 }
 

@@ -1,10 +1,32 @@
 //! Who may ask over HTTP: names of this host, against DNS rebinding, and origins of scripts in browsers.
 
 use http::header::{HOST, HeaderName, HeaderValue, ORIGIN};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
-use super::{Page, error};
+use super::{Page, bad_request, bad_request_for, error};
 use crate::Limits;
+
+/// Refuses a request that does not say for which host it is, as Go's server does.
+pub(super) fn refuse_missing_host<B>(request: &Request<B>) -> Option<Page> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => Some(bad_request()),
+        (Some(host), None) if !host.as_bytes().iter().copied().all(is_of_host) => {
+            Some(bad_request_for("malformed Host header"))
+        }
+        (None, _)
+            if request.version() >= Version::HTTP_11 && request.method() != Method::CONNECT =>
+        {
+            Some(bad_request_for("missing required Host header"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a `Host` may have this byte.
+fn is_of_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
+}
 
 /// Refuses a request for a host of another name.
 pub(super) fn refuse_host(limits: &Limits, uri: &Uri, headers: &HeaderMap) -> Option<Page> {

@@ -3,6 +3,7 @@
 mod client;
 mod deadlines;
 mod gateway;
+mod health;
 mod hostile;
 mod limits;
 mod locks;

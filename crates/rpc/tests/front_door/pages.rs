@@ -54,6 +54,66 @@ fn version_and_unknown_paths() {
     assert!(body(&member, "/debug/vars").contains("\"raft.status\""));
 }
 
+/// Status line, headers and body of the answer to a request as it stands.
+fn answer_to(member: &Member, request: &str) -> String {
+    let mut socket = member.connect();
+    socket.write_all(request.as_bytes()).expect("open");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).expect("a head");
+        answer.extend(byte);
+    }
+    let head = String::from_utf8(answer).expect("ASCII");
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.map_or(0, |text| text.parse().expect("a number"))];
+    socket.read_exact(&mut body).expect("a body");
+    head + std::str::from_utf8(&body).expect("UTF-8")
+}
+
+/// As etcd does.
+#[test]
+fn what_is_asked_of_no_path() {
+    let member = Member::start();
+    for (request, status, headers) in [
+        ("GET * HTTP/1.1\r\nHost: a", "HTTP/1.1 400 Bad Request", "Connection: close"),
+        ("PRI * HTTP/1.1\r\nHost: a", "HTTP/1.1 400 Bad Request", "Connection: close"),
+        ("POST * HTTP/1.0", "HTTP/1.0 400 Bad Request", "Access-Control-Allow-Origin: *"),
+        ("OPTIONS * HTTP/1.1\r\nHost: a", "HTTP/1.1 200 OK", "Content-Length: 0"),
+    ] {
+        let answer = answer_to(&member, &format!("{request}\r\n\r\n"));
+        assert!(answer.starts_with(status) && answer.contains(headers), "{request}: {answer}");
+        let is_open = request.starts_with("OPTIONS");
+        assert_eq!(answer.contains("Access-Control-"), !is_open, "{request}: {answer}");
+        assert!(
+            answer.ends_with("\r\n\r\n") && !answer.contains("Location"),
+            "{request}: {answer}"
+        );
+    }
+    let connect = answer_to(&member, "CONNECT etcd:1 HTTP/1.1\r\nHost: etcd\r\n\r\n");
+    assert!(connect.starts_with("HTTP/1.1 404 Not Found"), "{connect}");
+}
+
+/// As etcd does.
+#[test]
+fn who_does_not_name_a_host() {
+    let member = Member::start();
+    for (hosts, status) in [
+        ("HTTP/1.1", "400 Bad Request: missing required Host header"),
+        ("HTTP/1.1\r\nHost: a\r\nHost: a", "400 Bad Request"),
+        ("HTTP/1.1\r\nHost: a/b", "400 Bad Request: malformed Host header"),
+        ("HTTP/1.1\r\nHost: ", "200 OK"),
+        ("HTTP/1.0", "200 OK"),
+    ] {
+        let answer = answer_to(&member, &format!("GET /version {hosts}\r\n\r\n"));
+        let (first, rest) = answer.split_once("\r\n").expect("lines");
+        assert_eq!(first.get(9..), Some(status), "{hosts}");
+        let is_refused = status.starts_with("400");
+        assert_eq!(rest.ends_with(&format!("\r\n\r\n{status}")), is_refused, "{hosts}: {rest}");
+        assert_eq!(rest.contains("Connection: close"), is_refused, "{hosts}: {rest}");
+    }
+}
+
 /// As etcd does with what is neither HTTP/2 nor HTTP/1.
 #[test]
 fn who_speaks_something_else_is_hung_up_on() {

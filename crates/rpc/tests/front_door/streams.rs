@@ -406,25 +406,6 @@ async fn a_snapshot_is_the_backend_and_its_hash() {
 }
 
 #[tokio::test]
-async fn health_is_watched() {
-    let limits = rpc::Limits { stop_grpc_service_on_defrag: true, ..rpc::Limits::default() };
-    let member = Member::with_limits(limits);
-    let client = Client::connect(member.address).await;
-    for (service, expected) in [("", 1), ("x", 3)] {
-        let mut watch = client.open("/grpc.health.v1.Health/Watch", &[]).await;
-        watch.send(&api::health::HealthCheckRequest { service: service.to_owned() });
-        let response: api::health::HealthCheckResponse = watch.next().await.expect("a status");
-        assert_eq!(response.status, expected);
-        if service.is_empty() {
-            member.state.defragmenting.store(true, std::sync::atomic::Ordering::Relaxed);
-            let response: api::health::HealthCheckResponse = watch.next().await.expect("a status");
-            assert_eq!(response.status, 2);
-        }
-        watch.reset();
-    }
-}
-
-#[tokio::test]
 async fn streams_that_need_a_leader_end_without_one() {
     let limits = rpc::Limits { election_timeout: Duration::from_millis(10), ..Default::default() };
     let member = Member::with_limits(limits);

@@ -298,23 +298,6 @@ async fn alarms() {
 }
 
 #[tokio::test]
-async fn health() {
-    let member = Member::start();
-    let client = Client::connect(member.address).await;
-    let check = |service: &str| api::health::HealthCheckRequest { service: service.to_owned() };
-    let response: api::health::HealthCheckResponse =
-        client.call("/grpc.health.v1.Health/Check", &check("")).await.ok();
-    assert_eq!(response.status, 1);
-    let unknown = client.call("/grpc.health.v1.Health/Check", &check("x")).await;
-    assert_eq!(unknown.error(), "5 unknown service");
-    let response: api::health::HealthListResponse = client
-        .call("/grpc.health.v1.Health/List", &api::health::HealthListRequest::default())
-        .await
-        .ok();
-    assert_eq!(response.statuses.keys().collect::<Vec<_>>(), [""]);
-}
-
-#[tokio::test]
 async fn requests_that_are_wrong_reach_nobody() {
     let member = Member::start();
     let client = Client::connect(member.address).await;
