@@ -57,13 +57,16 @@ impl Core {
             .enable_time()
             .max_blocking_threads(WORKERS_MAX)
             .build()?;
-        runtime.block_on(async {
-            let mut turns = Turns::new(self);
-            tokio::task::coop::unconstrained(std::future::poll_fn(|cx| turns.poll(cx))).await;
-        });
+        runtime.block_on(self.serve());
         // Pages and snapshots that are under way end here.
         runtime.shutdown_background();
         Ok(())
+    }
+
+    /// What [`Self::run`] runs, on a runtime of the caller's that has one thread, I/O and time. One poll is one turn.
+    pub async fn serve(self) {
+        let mut turns = Turns::new(self);
+        tokio::task::coop::unconstrained(std::future::poll_fn(|cx| turns.poll(cx))).await;
     }
 }
 
