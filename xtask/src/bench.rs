@@ -2,7 +2,9 @@
 //!
 //! The load comes from etcd's own benchmark tool. The figures are the tool's rate and percentiles, the CPU time of the
 //! server processes per operation, its anonymous memory with many keys, and the times of a first start and of a restart
-//! after SIGKILL.
+//! after SIGKILL. `echo` measures the front door alone, beside tonic.
+
+mod echo;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -23,6 +25,12 @@ struct Options {
     markdown: Option<PathBuf>,
     only: Vec<String>,
     quick: bool,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|it| it == name)
+    }
 }
 
 /// One load of the benchmark tool: its size in a full and in a quick run, and its arguments, in which `{total}` stands
@@ -141,33 +149,22 @@ pub(crate) fn run(args: &[String]) -> Result<Outcome, String> {
     if !tools.bin("benchmark").exists() {
         return Err("etcd's benchmark tool is not there".to_owned());
     }
-    let sides = [
-        Side { name: "etcd", binary: tools.bin("etcd") },
-        Side { name: "ours", binary: our_binary(options.ours.clone())? },
-    ];
-    let work = tools.work.join("bench");
-    let _ = fs::remove_dir_all(&work);
     let begun = Instant::now();
-    let mut rows = Vec::new();
-    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|n| n == name);
-    for members in [1, 3] {
-        let loads = LOADS.iter().filter(|load| load.members == members && wanted(load.name));
-        let loads: Vec<&Load> = loads.collect();
-        measure_loads(&tools, &sides, &work, &loads, options.quick, &mut rows, &mut outcome)?;
+    let mut tables = String::new();
+    if options.only.iter().any(|name| name != "echo") || options.only.is_empty() {
+        let rows = measure(&tools, &options, &mut outcome)?;
+        print_table(&rows);
+        tables = markdown(&rows, options.quick);
     }
-    if wanted("start") {
-        measure_start(&sides, &work, &mut rows)?;
+    if options.wants("echo") {
+        let table = echo::run(&tools, options.quick, &mut outcome)?;
+        println!("{table}");
+        let _ = write!(tables, "\n{table}");
     }
-    if wanted("keys") {
-        measure_keys(&tools, &sides, &work, options.quick, &mut rows, &mut outcome)?;
-    }
-    print_table(&rows);
     if let Some(path) = &options.markdown {
-        let text = markdown(&rows, options.quick);
-        fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        fs::write(path, tables).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("written to {}", path.display());
     }
-    let _ = fs::remove_dir_all(&work);
     println!(
         "bench: {} passed, {} failed in {:.0} s",
         outcome.passed,
@@ -175,6 +172,30 @@ pub(crate) fn run(args: &[String]) -> Result<Outcome, String> {
         begun.elapsed().as_secs_f64()
     );
     Ok(outcome)
+}
+
+/// etcd and ours, whole.
+fn measure(tools: &Tools, options: &Options, outcome: &mut Outcome) -> Result<Vec<Row>, String> {
+    let sides = [
+        Side { name: "etcd", binary: tools.bin("etcd") },
+        Side { name: "ours", binary: our_binary(options.ours.clone())? },
+    ];
+    let work = tools.work.join("bench");
+    let _ = fs::remove_dir_all(&work);
+    let mut rows = Vec::new();
+    for members in [1, 3] {
+        let loads = LOADS.iter().filter(|load| load.members == members && options.wants(load.name));
+        let loads: Vec<&Load> = loads.collect();
+        measure_loads(tools, &sides, &work, &loads, options.quick, &mut rows, outcome)?;
+    }
+    if options.wants("start") {
+        measure_start(&sides, &work, &mut rows)?;
+    }
+    if options.wants("keys") {
+        measure_keys(tools, &sides, &work, options.quick, &mut rows, outcome)?;
+    }
+    let _ = fs::remove_dir_all(&work);
+    Ok(rows)
 }
 
 fn parse(args: &[String]) -> Result<Options, String> {
@@ -356,16 +377,29 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// CPU time in seconds.
+struct CpuTimes {
+    user: f64,
+    kernel: f64,
+}
+
 /// User and system time of a process so far.
-fn cpu_seconds(pid: u32) -> Result<f64, String> {
+fn cpu_times(pid: u32) -> Result<CpuTimes, String> {
     // Linux counts these in USER_HZ, which is 100 on every architecture that runs etcd.
     const TICKS: f64 = 100.0;
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
     // The name in parentheses may hold blanks; the fields after it do not. utime and stime are fields 14 and 15.
     let fields = text.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = fields.split(' ').skip(12).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
-    Ok(ticks / TICKS)
+    let mut times = fields.split(' ').skip(12).map_while(|field| field.parse::<f64>().ok());
+    let (Some(user), Some(kernel)) = (times.next(), times.next()) else {
+        return Err(format!("{path}: no times"));
+    };
+    Ok(CpuTimes { user: user / TICKS, kernel: kernel / TICKS })
+}
+
+fn cpu_seconds(pid: u32) -> Result<f64, String> {
+    cpu_times(pid).map(|times| times.user + times.kernel)
 }
 
 fn anonymous_memory(pid: u32) -> Result<f64, String> {
