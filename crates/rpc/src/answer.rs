@@ -31,6 +31,11 @@ impl Answer {
         grpc::content_type(self.proto_subtype)
     }
 
+    /// Whether messages are compressed, each for itself.
+    pub(crate) fn compresses(&self) -> bool {
+        self.compresses
+    }
+
     /// Sends the head of an answer that has messages.
     pub(crate) fn send_head(&self, engine: &mut Server, stream: StreamId) {
         let fields = [self.content_type(), grpc::GZIP];
@@ -41,7 +46,7 @@ impl Answer {
         engine.send_headers(stream, 200, fields, false);
     }
 
-    /// Sends the message in the frame.
+    /// Sends what is in the frame: one message if they are compressed.
     pub(crate) fn send_message(&self, engine: &mut Server, stream: StreamId, frame: &mut Frame) {
         if self.compresses {
             frame.compress();

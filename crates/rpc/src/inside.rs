@@ -511,6 +511,7 @@ impl Calls for Inside {
                 self.unacked.push(id);
             }
             watch.unacked += 1;
+            desk.frame.clear();
             if let Err(status) = watch::respond(desk, response, |desk| self.send(id, desk)) {
                 self.finish(id, status, desk);
             }

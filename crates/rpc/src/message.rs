@@ -144,7 +144,7 @@ fn inflate(message: &[u8], into: &mut Vec<u8>, max: usize) -> Result<(), Status>
     Ok(())
 }
 
-/// A message that is being written: its frame, reused from answer to answer.
+/// A message that is being written, or some of one stream: frames in one buffer, reused from answer to answer.
 ///
 /// The header of a response holds a revision that is known only when the rest was read. So the rest
 /// is written first, behind room for the frame's prefix and the header, which are put in front.
@@ -153,6 +153,8 @@ fn inflate(message: &[u8], into: &mut Vec<u8>, max: usize) -> Result<(), Status>
 pub(crate) struct Frame {
     bytes: Vec<u8>,
     start: usize,
+    /// Bytes of the last message.
+    message_len: usize,
     splices: Splices,
     /// Some of it is to be given back soon.
     is_lent: bool,
@@ -204,13 +206,20 @@ impl Frame {
         let len = head_len + end - FRONT_BYTES + self.splices.bytes();
         self.start = FRONT_BYTES - head_len - PREFIX_BYTES;
         self.bytes[self.start..self.start + PREFIX_BYTES].copy_from_slice(&prefix(len)?);
+        self.message_len = len;
         Ok(len)
     }
 
     /// Replaces all by this message; returns its length.
     pub(crate) fn set(&mut self, message: &impl Encode) -> Result<usize, TooLarge> {
         self.clear();
-        api::frame::encode_spliced(&mut self.bytes, &mut self.splices, message)
+        self.add(message)
+    }
+
+    /// Appends this message to those of the same stream that are there; returns its length.
+    pub(crate) fn add(&mut self, message: &impl Encode) -> Result<usize, TooLarge> {
+        self.message_len = api::frame::encode_spliced(&mut self.bytes, &mut self.splices, message)?;
+        Ok(self.message_len)
     }
 
     /// As [`Frame::set`], for rows some of which may be lent.
@@ -223,12 +232,13 @@ impl Frame {
     /// As [`Frame::set`], for a generated message.
     pub(crate) fn set_message(&mut self, message: &impl prost::Message) -> Result<usize, TooLarge> {
         self.clear();
-        api::frame::encode_message(&mut self.bytes, message)
+        self.message_len = api::frame::encode_message(&mut self.bytes, message)?;
+        Ok(self.message_len)
     }
 
-    /// Compresses the message in the frame, but not one without a byte, as grpc-go does.
+    /// Compresses the one message in the frame, but not one without a byte, as grpc-go does.
     pub(crate) fn compress(&mut self) {
-        if self.message_len() == 0 {
+        if self.message_len == 0 {
             return;
         }
         let mut encoder = GzEncoder::new(vec![1, 0, 0, 0, 0], Compression::default());
@@ -243,31 +253,40 @@ impl Frame {
         self.bytes = packed;
     }
 
-    /// The length of the message in the frame.
+    /// The length of the last message in the frame.
     pub(crate) fn message_len(&self) -> usize {
-        (self.bytes.len() + self.splices.bytes()).saturating_sub(self.start + PREFIX_BYTES)
+        self.message_len
     }
 
-    /// The frame, if it lies in one piece and is short enough to be copied.
+    /// Bytes of all that is there, prefixes among them.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.splices.bytes() - self.start
+    }
+
+    /// All that is there, if it lies in one piece and is short enough to be copied.
     pub(crate) fn small(&self) -> Option<&[u8]> {
         let bytes = self.bytes.get(self.start..).unwrap_or_default();
         (self.splices.is_empty() && bytes.len() < LARGE).then_some(bytes)
     }
 
-    /// The frame without a copy.
+    /// All that is there, without a copy.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
-        self.is_lent = false;
-        self.splices.take(std::mem::take(&mut self.bytes).into(), self.start)
+        let pieces = self.splices.take(std::mem::take(&mut self.bytes).into(), self.start);
+        self.clear();
+        pieces
     }
 
-    /// The message, without its prefix.
+    /// The one message, without its prefix.
     pub(crate) fn take_message(&mut self) -> Bytes {
         let message = self.start + PREFIX_BYTES;
-        if self.splices.is_empty() && self.bytes.len() - self.start >= LARGE {
-            return Bytes::from(std::mem::take(&mut self.bytes)).slice(message..);
-        }
-        let pieces: Vec<&[u8]> = self.splices.pieces(&self.bytes, message).collect();
-        pieces.concat().into()
+        let whole = if self.splices.is_empty() && self.len() >= LARGE {
+            Bytes::from(std::mem::take(&mut self.bytes)).slice(message..)
+        } else {
+            let pieces: Vec<&[u8]> = self.splices.pieces(&self.bytes, message).collect();
+            pieces.concat().into()
+        };
+        self.clear();
+        whole
     }
 
     /// Whether some of it is to be given back soon: it was lent by [`Row::lend`].
@@ -275,10 +294,12 @@ impl Frame {
         self.is_lent
     }
 
-    fn clear(&mut self) {
+    /// Forgets all that is there.
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(SPARE_MAX);
         self.start = 0;
+        self.message_len = 0;
         self.splices.clear();
         self.is_lent = false;
     }

@@ -1,5 +1,6 @@
 //! The calls of an HTTP/2 connection: events of the engine in, answers of the handlers out.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ use crate::service::{self, lease, reflection, watch};
 const UNSENT_MAX: usize = 64 << 10;
 /// So much unsent on a whole connection stops the watch hub from sending it more.
 const UNSENT_TOTAL_MAX: usize = 4 << 20;
+/// So many bytes of responses of a stream are gathered before they are sent: with one more they fit into a frame of DATA,
+/// as a rule.
+const GATHERED_MAX: usize = 15 << 10;
 /// Bytes of unfinished requests that a connection may make us hold.
 const PARTIAL_BYTES_MAX: usize = 128 << 20;
 /// A stream of questions about the server with more than this unsent ends.
@@ -534,8 +538,24 @@ impl Http2 {
 
     /// A response of a stream: the one in the desk's frame.
     fn send(&mut self, stream: StreamId, desk: &mut Desk) {
-        let Some(call) = self.calls.get_mut(&stream) else { return };
+        let Some(call) = self.calls.get(&stream) else { return };
         desk.sent(call.info.rpc);
+        self.send_frame(stream, desk);
+    }
+
+    /// A response of a stream, the last in the desk's frame: sent with those before it when there are enough of them.
+    fn gather(&mut self, stream: StreamId, desk: &mut Desk) {
+        let Some(call) = self.calls.get(&stream) else { return };
+        desk.sent(call.info.rpc);
+        if call.answer.compresses() || desk.frame.len() >= GATHERED_MAX {
+            self.send_frame(stream, desk);
+            desk.frame.clear();
+        }
+    }
+
+    /// The desk's frame, for a stream.
+    fn send_frame(&mut self, stream: StreamId, desk: &mut Desk) {
+        let Some(call) = self.calls.get_mut(&stream) else { return };
         self.keepalive.sent();
         if !std::mem::replace(&mut call.head_sent, true) {
             call.answer.send_head(&mut self.engine, stream);
@@ -648,22 +668,37 @@ impl Http2 {
         self.engine.unsent(stream) <= UNSENT_MAX && self.engine.unsent_total() <= UNSENT_TOTAL_MAX
     }
 
+    /// Sends what waits on a stream of watches, as far as there is room.
     fn send_waiting(&mut self, stream: StreamId, desk: &mut Desk) {
-        while self.has_room_for_events(stream)
-            && let Some(watch) = self.watch(stream)
-            && let Some(response) = watch.waiting.pop_front()
-        {
-            self.send_events(stream, &response, desk);
-        }
+        self.send_events(stream, desk, |http2| http2.watch(stream)?.waiting.pop_front());
     }
 
-    /// Makes messages of what the hub says.
-    fn send_events(&mut self, stream: StreamId, response: &Response, desk: &mut Desk) {
-        if let Some(watch) = self.watch(stream) {
-            watch.unacked += 1;
+    /// Makes messages of what the hub says as long as there is room. They leave together.
+    fn send_events<R: Borrow<Response>>(
+        &mut self,
+        stream: StreamId,
+        desk: &mut Desk,
+        mut next: impl FnMut(&mut Self) -> Option<R>,
+    ) {
+        desk.frame.clear();
+        while (desk.frame.len() > 0 || self.has_room_for_events(stream))
+            && let Some(response) = next(self)
+        {
+            if let Some(watch) = self.watch(stream) {
+                watch.unacked += 1;
+            }
+            let response = response.borrow();
+            if let Err(status) = watch::respond(desk, response, |desk| self.gather(stream, desk)) {
+                self.send_gathered(stream, desk);
+                return self.finish(stream, &status, desk);
+            }
         }
-        if let Err(status) = watch::respond(desk, response, |desk| self.send(stream, desk)) {
-            self.finish(stream, &status, desk);
+        self.send_gathered(stream, desk);
+    }
+
+    fn send_gathered(&mut self, stream: StreamId, desk: &mut Desk) {
+        if desk.frame.len() > 0 {
+            self.send_frame(stream, desk);
         }
     }
 
@@ -777,11 +812,7 @@ impl Calls for Http2 {
         self.send_waiting(stream, desk);
         let mut rest = responses.iter();
         if self.watch(stream).is_some_and(|watch| watch.waiting.is_empty()) {
-            while self.has_room_for_events(stream)
-                && let Some(response) = rest.next()
-            {
-                self.send_events(stream, response, desk);
-            }
+            self.send_events(stream, desk, |_| rest.next());
         }
         if let Some(watch) = self.watch(stream) {
             watch.waiting.extend(rest.cloned());

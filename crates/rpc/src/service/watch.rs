@@ -73,8 +73,7 @@ pub(crate) fn request(desk: &mut Desk, stream: &Stream, request: &[u8]) -> Resul
     Ok(())
 }
 
-/// Makes the messages of a response, one after another in the desk's frame, and lets `send` send
-/// each of them.
+/// Appends the messages of a response, one after another, to the desk's frame, and lets `send` know of each of them.
 pub(crate) fn respond(
     desk: &mut Desk,
     response: &Response,
@@ -105,7 +104,7 @@ pub(crate) fn respond(
             if !*fragment || events.len() < 2 {
                 let message =
                     Message { events: event_refs(events, *prev_kv), ..message_head(&message) };
-                desk.frame.set(&message).map_err(too_large)?;
+                desk.frame.add(&message).map_err(too_large)?;
                 send(desk);
                 return Ok(());
             }
@@ -115,13 +114,13 @@ pub(crate) fn respond(
                     events: event_refs(&events[piece], *prev_kv),
                     ..message_head(&message)
                 };
-                desk.frame.set(&message).map_err(too_large)?;
+                desk.frame.add(&message).map_err(too_large)?;
                 send(desk);
             }
             return Ok(());
         }
     }
-    desk.frame.set(&message).map_err(too_large)?;
+    desk.frame.add(&message).map_err(too_large)?;
     send(desk);
     Ok(())
 }
