@@ -1,6 +1,7 @@
 //! Attacks on the client port of a real server: what they cost it is read from /proc, and somebody honest has calls answered
 //! while they go on. Nothing here depends on how fast anything is.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,9 +25,11 @@ const ATTACKERS: usize = 2;
 /// However slow the machine is, an honest call is answered in this time.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What the server may need of its processor for honest calls, new connections and the pages.
-const CPU_BASE: Duration = Duration::from_secs(2);
+pub(crate) const CPU_BASE: Duration = Duration::from_secs(2);
 /// And for each frame and each byte of an attacker, in a build without optimisation.
 const CPU_PER_FRAME: Duration = Duration::from_micros(150);
+/// For a call that goes through all of a database of 4 MiB.
+const CPU_PER_PASS: Duration = Duration::from_millis(100);
 const CPU_PER_BYTE: Duration = Duration::from_micros(1);
 const LARGE_BYTES: usize = 256 << 10;
 /// What an attack may cost in memory, unless its row says more.
@@ -67,7 +70,7 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Calls of which the server has heard, and which it has ended.
-fn calls(server: &Server) -> (f64, f64) {
+pub(crate) fn calls(server: &Server) -> (f64, f64) {
     let metrics = server.metrics();
     let sum = |name: &str| {
         let found = metrics.iter().filter(|(key, _)| key.starts_with(name));
@@ -106,6 +109,8 @@ enum End {
 struct Attack {
     name: &'static str,
     memory_mib: u64,
+    /// What one frame may cost of the processor.
+    frame_cpu: Duration,
     end: End,
     /// What one connection does.
     act: fn(&str) -> Attacker,
@@ -161,7 +166,7 @@ fn withstand(server: &Server, attack: &Attack) {
     let took = begun.elapsed();
     eprintln!("{name}: {frames} frames, {bytes} bytes, {cpu:?} of {took:.1?}, +{grown_mib} MiB");
     assert!(grown_mib <= attack.memory_mib, "{name}: {grown_mib} MiB");
-    let allowed = CPU_BASE + CPU_PER_FRAME * frames + CPU_PER_BYTE * bytes;
+    let allowed = CPU_BASE + attack.frame_cpu * frames + CPU_PER_BYTE * bytes;
     assert!(cpu <= allowed, "{name}: {cpu:?} for {frames} frames and {bytes} bytes");
 }
 
@@ -178,7 +183,7 @@ fn judge(attack: &Attack, heard: &Heard) {
     }
 }
 
-fn range(key: &[u8]) -> pb::RangeRequest {
+pub(crate) fn range(key: &[u8]) -> pb::RangeRequest {
     pb::RangeRequest { key: key.to_vec().into(), serializable: true, ..Default::default() }
 }
 
@@ -211,6 +216,7 @@ macro_rules! flood {
         Attack {
             name: $name,
             memory_mib: MEMORY_MIB,
+            frame_cpu: CPU_PER_FRAME,
             end: $end,
             act: |address| {
                 let mut attacker = Attacker::greet(address, &[]);
@@ -355,7 +361,13 @@ fn heads_without_measure() {
 
 #[test]
 fn windows_that_overflow_or_stay_shut() {
-    let row = |name, memory_mib, act| Attack { name, memory_mib, end: End::Stays(&[]), act };
+    let row = |name, memory_mib, act| Attack {
+        name,
+        memory_mib,
+        frame_cpu: CPU_PER_FRAME,
+        end: End::Stays(&[]),
+        act,
+    };
     withstand_all(
         "windows",
         &[
@@ -404,7 +416,13 @@ fn windows_that_overflow_or_stay_shut() {
 
 #[test]
 fn what_is_begun_and_left() {
-    let row = |name, memory_mib, act| Attack { name, memory_mib, end: End::Stays(&[]), act };
+    let row = |name, memory_mib, act| Attack {
+        name,
+        memory_mib,
+        frame_cpu: CPU_PER_FRAME,
+        end: End::Stays(&[]),
+        act,
+    };
     withstand_all(
         "left",
         &[
@@ -463,7 +481,7 @@ fn what_is_begun_and_left() {
     );
 }
 
-fn watch_create(watch_id: i64) -> pb::WatchRequest {
+pub(crate) fn watch_create(watch_id: i64) -> pb::WatchRequest {
     let create = pb::WatchCreateRequest { key: "w".into(), watch_id, ..Default::default() };
     pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
 }
@@ -485,6 +503,7 @@ macro_rules! endless {
             name: $name,
             // A watch that was created takes some.
             memory_mib: 2 * MEMORY_MIB,
+            frame_cpu: CPU_PER_FRAME,
             end: End::Stays(&[]),
             act: |address| {
                 let mut attacker = Attacker::deaf(address, &[]);
@@ -514,17 +533,77 @@ fn streams_of_requests_without_end() {
     );
 }
 
+/// Calls that read or rewrite all of the database, 20 at a time, each of them answered or begun to be.
+macro_rules! all_of_it {
+    ($name:literal, $method:literal, $request:expr, $memory_mib:expr, $parameters:expr) => {
+        Attack {
+            name: $name,
+            memory_mib: $memory_mib,
+            frame_cpu: CPU_PER_PASS,
+            end: End::Stays(&[]),
+            act: |address| {
+                const CALLS: u32 = 20;
+                let mut attacker = Attacker::deaf(address, $parameters);
+                attacker.flood(CALLS, |turn| {
+                    let stream = 2 * turn + 1;
+                    [call(stream, $method), message(stream, &$request, END_STREAM)].concat()
+                });
+                let mut answered = BTreeSet::new();
+                while answered.len() < CALLS as usize {
+                    if let (HEADERS, stream, _) = attacker.next_frame() {
+                        answered.insert(stream);
+                    }
+                }
+                attacker
+            },
+        }
+    };
+}
+
+#[test]
+fn calls_that_go_through_all_of_the_database() {
+    let scratch = Scratch::new("all");
+    let server = Launch::new(&scratch.data()).start();
+    let client = server.client();
+    for row in 0..16 {
+        client.put(format!("row {row}").as_bytes(), &vec![b'x'; LARGE_BYTES]).expect("a put");
+    }
+    drop(client);
+    for attack in [
+        all_of_it!("HashKV", "Maintenance/HashKV", pb::HashKvRequest::default(), MEMORY_MIB, &[]),
+        all_of_it!("Hash", "Maintenance/Hash", pb::HashRequest {}, MEMORY_MIB, &[]),
+        all_of_it!(
+            "Defragment",
+            "Maintenance/Defragment",
+            pb::DefragmentRequest {},
+            2 * MEMORY_MIB,
+            &[]
+        ),
+        all_of_it!("Snapshot", "Maintenance/Snapshot", pb::SnapshotRequest {}, MEMORY_MIB, &[]),
+        all_of_it!(
+            "snapshots that nobody takes",
+            "Maintenance/Snapshot",
+            pb::SnapshotRequest {},
+            MEMORY_MIB,
+            &[(INITIAL_WINDOW_SIZE, 0)]
+        ),
+    ] {
+        withstand(&server, &attack);
+    }
+    server.terminate();
+}
+
 /// A large answer on its way has used up the connection's window when a put is answered beside it. What the window is
 /// opened by next is not the large answer's alone.
 #[test]
 fn a_small_answer_does_not_wait_for_a_large_one() {
-    const ROWS: usize = 24;
+    const ROWS: usize = 100;
     const WINDOW: usize = 65_535;
     let scratch = Scratch::new("fair");
     let server = Launch::new(&scratch.data()).start();
     let client = server.client();
     for row in 0..ROWS {
-        client.put(format!("large {row}").as_bytes(), &vec![b'x'; 1 << 20]).expect("a put");
+        client.put(format!("large {row:02}").as_bytes(), &vec![b'x'; 1 << 20]).expect("a put");
     }
     let mut asker = Attacker::deaf(&server.address, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
     let all = pb::RangeRequest { range_end: "largf".into(), ..range(b"large") };

@@ -24,6 +24,8 @@ pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const PADDED: u8 = 8;
 
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
+/// However slow the machine is, what somebody waits for comes in this time.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a server that does not read is written to.
 const HELD_BACK: Duration = Duration::from_millis(300);
 
@@ -163,6 +165,7 @@ impl Attacker {
         let socket = TcpStream::connect(address).expect("connect");
         socket.set_nodelay(true).expect("TCP");
         socket.set_write_timeout(Some(HELD_BACK)).expect("a timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self { socket, listener: None, is_over: false, frames: 0, bytes: 0 }
     }
 
@@ -178,6 +181,11 @@ impl Attacker {
         let mut attacker = Self::silent(address);
         attacker.say(&[PREFACE, &settings(parameters)].concat());
         attacker
+    }
+
+    /// Waits for a server that does not read for a while: all that is said is to arrive.
+    pub(crate) fn be_patient(&self) {
+        self.socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     }
 
     fn listen(&mut self) {

@@ -9,6 +9,7 @@ mod attacks;
 mod client;
 mod crowd;
 mod frames;
+mod large;
 #[path = "../member/support.rs"]
 #[allow(dead_code, reason = "the tests of members need more of it")]
 mod support;

@@ -39,8 +39,8 @@ const DRAIN_PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client that does not read may hold up the end of its connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// With so much unsent on a connection its further requests wait, lest a client that does not read
-/// fill the memory with responses.
+/// With so much unsent on a connection, beside one answer that may be of any size, its further requests wait, lest a
+/// client that does not read fill the memory with responses.
 const RESPONSES_MAX: usize = 32 << 20;
 
 /// The target of the lines about what clients send, which are written under `GODEBUG=http2debug=2` only.
@@ -67,6 +67,8 @@ pub(crate) struct Http2 {
     held_up: Vec<StreamId>,
     /// Requests that wait until the client has taken enough of the responses before.
     parked: VecDeque<Parked>,
+    /// The stream of an answer that is by itself larger than [`RESPONSES_MAX`]; small calls need not wait for its end.
+    giant: Option<StreamId>,
     /// Streams that were given memory which is only lent until the end of the turn.
     lent: Vec<StreamId>,
     /// Bytes of requests that are not complete.
@@ -105,6 +107,7 @@ impl Http2 {
             watches: Vec::new(),
             held_up: Vec::new(),
             parked: VecDeque::new(),
+            giant: None,
             lent: Vec::new(),
             partial_bytes: 0,
             unwritten_counted: 0,
@@ -307,7 +310,7 @@ impl Http2 {
             };
             desk.received(call.info.rpc, message.len());
             match &mut call.state {
-                State::Request if self.engine.unsent_total() > responses_max(desk) => {
+                State::Request if is_full(&self.engine, self.giant, desk) => {
                     self.parked.push_back(Parked::Request(stream, message.to_vec()));
                     call.state = State::Waiting;
                     call.parked_bytes = message.len();
@@ -457,7 +460,7 @@ impl Http2 {
         if !self.calls.contains_key(&stream) {
             return;
         }
-        if self.engine.unsent_total() > responses_max(desk) {
+        if is_full(&self.engine, self.giant, desk) {
             let (waiter, request) = waiter.detach(arena);
             return self.parked.push_back(Parked::Read(waiter, request));
         }
@@ -467,7 +470,7 @@ impl Http2 {
 
     /// Goes on with requests that were parked.
     fn unpark(&mut self, desk: &mut Desk) {
-        while self.engine.unsent_total() <= responses_max(desk) {
+        while !is_full(&self.engine, self.giant, desk) {
             match self.parked.pop_front() {
                 None => return,
                 Some(Parked::Read(waiter, request)) => self.read_is_ready(waiter, &request, desk),
@@ -525,6 +528,11 @@ impl Http2 {
         desk.handled(&call.info, Code::Ok);
         service::warn_if_slow(&call.info, Code::Ok, desk);
         self.keepalive.sent();
+        if desk.frame.message_len() > RESPONSES_MAX
+            && self.giant.is_none_or(|giant| self.engine.unsent(giant) == 0)
+        {
+            self.giant = Some(stream);
+        }
         call.answer.send_head(&mut self.engine, stream);
         if desk.frame.is_lent() {
             self.lent.push(stream);
@@ -824,9 +832,11 @@ impl Calls for Http2 {
     }
 }
 
-/// With so much unsent on a connection its further requests wait.
-fn responses_max(desk: &Desk) -> usize {
-    desk.load.unwritten_max(&desk.link.limits, RESPONSES_MAX)
+/// Whether further requests wait until more is sent. As long as memory is not short, one giant answer does not count.
+fn is_full(engine: &Server, giant: Option<StreamId>, desk: &Desk) -> bool {
+    let max = desk.load.unwritten_max(&desk.link.limits, RESPONSES_MAX);
+    let free = if max < RESPONSES_MAX { None } else { giant };
+    engine.unsent_total() > max + free.map_or(0, |giant| engine.unsent(giant))
 }
 
 /// The words of Go's HTTP/2 library.
