@@ -377,29 +377,16 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// CPU time in seconds.
-struct CpuTimes {
-    user: f64,
-    kernel: f64,
-}
-
 /// User and system time of a process so far.
-fn cpu_times(pid: u32) -> Result<CpuTimes, String> {
+fn cpu_seconds(pid: u32) -> Result<f64, String> {
     // Linux counts these in USER_HZ, which is 100 on every architecture that runs etcd.
     const TICKS: f64 = 100.0;
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
     // The name in parentheses may hold blanks; the fields after it do not. utime and stime are fields 14 and 15.
     let fields = text.rsplit(')').next().unwrap_or_default();
-    let mut times = fields.split(' ').skip(12).map_while(|field| field.parse::<f64>().ok());
-    let (Some(user), Some(kernel)) = (times.next(), times.next()) else {
-        return Err(format!("{path}: no times"));
-    };
-    Ok(CpuTimes { user: user / TICKS, kernel: kernel / TICKS })
-}
-
-fn cpu_seconds(pid: u32) -> Result<f64, String> {
-    cpu_times(pid).map(|times| times.user + times.kernel)
+    let ticks: f64 = fields.split(' ').skip(12).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
+    Ok(ticks / TICKS)
 }
 
 fn anonymous_memory(pid: u32) -> Result<f64, String> {

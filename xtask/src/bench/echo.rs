@@ -7,16 +7,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fmt, thread};
+use std::{fs, thread};
 
-use super::{benchmark, cpu_times, digits, read_report};
+use super::{benchmark, digits, read_report};
 use crate::conformance::Outcome;
 use crate::conformance::process;
 use crate::conformance::tools::Tools;
 
 /// What ours may cost, as a part of tonic's.
 const PART_MAX: f64 = 0.25;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 8;
 /// How long a server may take to listen.
 const START_MAX: Duration = Duration::from_secs(10);
 
@@ -51,25 +51,6 @@ const LOADS: &[Load] = &[
     },
 ];
 
-/// CPU time of a request in microseconds.
-#[derive(Clone, Copy)]
-struct Cost {
-    user: f64,
-    kernel: f64,
-}
-
-impl Cost {
-    fn all(self) -> f64 {
-        self.user + self.kernel
-    }
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", digits(self.all()), digits(self.kernel))
-    }
-}
-
 /// A server of this comparison; it ends when it is dropped.
 struct Server {
     name: &'static str,
@@ -94,14 +75,28 @@ impl Server {
         Ok(server)
     }
 
-    fn drive(&self, tools: &Tools, load: &Load, total: u32) -> Result<Cost, String> {
-        let before = cpu_times(self.child.id())?;
+    /// CPU time of a request in microseconds.
+    fn drive(&self, tools: &Tools, load: &Load, total: u32) -> Result<f64, String> {
+        let before = cpu_nanoseconds(self.child.id())?;
         let args = format!("{} --total {total}", load.args);
         read_report(&benchmark(tools, &self.endpoint, &args)?)?;
-        let after = cpu_times(self.child.id())?;
-        let each = |before: f64, after: f64| (after - before) * 1e6 / f64::from(total);
-        Ok(Cost { user: each(before.user, after.user), kernel: each(before.kernel, after.kernel) })
+        let spent = cpu_nanoseconds(self.child.id())?.saturating_sub(before);
+        Ok(spent as f64 / 1e3 / f64::from(total))
     }
+}
+
+/// CPU time of all threads of a process, as the scheduler counts it.
+fn cpu_nanoseconds(pid: u32) -> Result<u64, String> {
+    let folder = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?;
+    let mut sum = 0;
+    for thread in threads {
+        let path = thread.map_err(|e| format!("{folder}: {e}"))?.path().join("schedstat");
+        let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let time = text.split(' ').next().and_then(|field| field.parse::<u64>().ok());
+        sum += time.ok_or_else(|| format!("{}: no time", path.display()))?;
+    }
+    Ok(sum)
 }
 
 impl Drop for Server {
@@ -119,17 +114,17 @@ pub(super) fn run(tools: &Tools, quick: bool, outcome: &mut Outcome) -> Result<S
         Server::start("ours", &ours, None)?,
         Server::start("ours, handed over", &ours, Some("hand-over"))?,
     ];
-    let total = if quick { 30_000 } else { 100_000 };
-    let mut text = "| server CPU each, us (in the kernel) | tonic | ours | ours/tonic | \
+    let total = if quick { 10_000 } else { 40_000 };
+    let mut text = "| server CPU each, us | tonic | ours | ours/tonic | \
         ours, answered by another thread |\n|---|---:|---:|---:|---:|\n"
         .to_owned();
     for load in LOADS {
         let servers = if load.is_handed_over { &servers[..] } else { &servers[..2] };
         let best = least(tools, load, servers, total, outcome);
         let [Some(tonic), Some(ours), ..] = best[..] else { continue };
-        let part = ours.all() / tonic.all();
-        let handed_over = best.get(2).copied().flatten();
-        let handed_over = handed_over.map_or_else(|| "-".to_owned(), |cost| cost.to_string());
+        let part = ours / tonic;
+        let handed_over = best.get(2).copied().flatten().map_or_else(|| "-".to_owned(), digits);
+        let (tonic, ours) = (digits(tonic), digits(ours));
         let title = load.title;
         text.push_str(&format!("| {title} | {tonic} | {ours} | {part:.2} | {handed_over} |\n"));
         let result = if part <= PART_MAX { Ok(()) } else { Err(format!("{part:.2}")) };
@@ -145,18 +140,17 @@ fn least(
     servers: &[Server],
     total: u32,
     outcome: &mut Outcome,
-) -> Vec<Option<Cost>> {
-    let mut best: Vec<Option<Cost>> = vec![None; servers.len()];
+) -> Vec<Option<f64>> {
+    let mut best: Vec<Option<f64>> = vec![None; servers.len()];
     for round in 1..=ROUNDS {
         for (server, best) in servers.iter().zip(&mut best) {
             let name = format!("echo, {} against {}", load.title, server.name);
             eprintln!("bench: {name}, round {round}");
             let cost = server.drive(tools, load, total);
-            outcome.case(&name, cost.as_ref().map(drop).map_err(Clone::clone));
-            let is_less = |cost: &Cost| best.is_none_or(|best| cost.all() < best.all());
-            if let Some(cost) = cost.ok().filter(is_less) {
-                *best = Some(cost);
+            if let Ok(cost) = cost {
+                *best = Some(best.map_or(cost, |best| best.min(cost)));
             }
+            outcome.case(&name, cost.map(drop));
         }
     }
     best
