@@ -71,6 +71,8 @@ pub(crate) enum Fate {
     Waits,
     /// It goes on in the next turn.
     Ready,
+    /// What it has to write goes out at the end of the next turn.
+    WritesLater,
     /// It is over.
     Gone,
     /// It speaks HTTP/1: the socket and these bytes go to the pages.
@@ -149,7 +151,13 @@ impl Connection {
 
     /// Writes what there is, and lets streams that wait for room fill it up.
     pub(crate) fn write(&mut self, desk: &mut Desk) -> Fate {
-        let fate = self.write_some(desk);
+        let fate = if let Phase::Http2(http2) = &mut self.phase
+            && http2.may_write_later(desk)
+        {
+            Fate::WritesLater
+        } else {
+            self.write_some(desk)
+        };
         if let Phase::Http2(http2) = &mut self.phase {
             http2.own_lent();
             http2.count_unwritten(desk);

@@ -87,6 +87,8 @@ struct Turns {
     stop_at: Option<Instant>,
     buffer: Vec<u8>,
     dirty: Vec<ConnectionKey>,
+    /// Connections that this turn has not written, lest it be twice.
+    later: Vec<ConnectionKey>,
     // Emptied and reused in each turn.
     ready_now: Vec<u32>,
     deliveries: Vec<Delivery>,
@@ -112,6 +114,7 @@ impl Turns {
             stop_at: None,
             buffer: vec![0; READ_BYTES],
             dirty: Vec::new(),
+            later: Vec::new(),
             ready_now: Vec::new(),
             deliveries: Vec::new(),
         }
@@ -340,6 +343,11 @@ impl Turns {
         for (call, status) in self.desk.take_failures() {
             self.complete(call, Err(status));
         }
+        let mut later = std::mem::take(&mut self.later);
+        for key in later.drain(..) {
+            self.mark_dirty(key);
+        }
+        self.later = later;
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             let Some(connection) = self.connections.get(key) else { continue };
@@ -433,6 +441,7 @@ impl Turns {
         match fate {
             Fate::Waits => {}
             Fate::Ready => self.ready_now.push(key.index),
+            Fate::WritesLater => self.later.push(key),
             Fate::Gone => {
                 if let Some(mut connection) = self.connections.remove(key) {
                     connection.abandon(&mut self.desk);

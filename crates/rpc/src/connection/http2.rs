@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api::service::Rpc;
 use api::{Code, Error, Status};
+use bytes::Buf as _;
 use http2::{ErrorCode, Event, Field, HeaderList, Name, Output, Server, StreamId};
 use mvcc::watch::Response;
 use rustc_hash::FxHashMap;
@@ -43,6 +44,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// client that does not read fill the memory with responses.
 const RESPONSES_MAX: usize = 32 << 20;
 
+/// A PING frame.
+const PING_BYTES: usize = 17;
+
 /// The target of the lines about what clients send, which are written under `GODEBUG=http2debug=2` only.
 pub const FIELDS_TARGET: &str = "http2";
 
@@ -79,6 +83,10 @@ pub(crate) struct Http2 {
     last_written: Instant,
     /// When the client must have begun to speak, until it has.
     greeting_deadline: Option<Instant>,
+    /// Pings that came in this turn.
+    pings: usize,
+    /// Whether a request of this turn waits for somebody else.
+    has_asked: bool,
     is_counted: bool,
     is_read_paused: bool,
     drain_deadline: Option<Instant>,
@@ -113,6 +121,8 @@ impl Http2 {
             unwritten_counted: 0,
             last_written: desk.now,
             greeting_deadline: Some(deadline),
+            pings: 0,
+            has_asked: false,
             is_counted: true,
             is_read_paused: false,
             drain_deadline: None,
@@ -222,6 +232,7 @@ impl Http2 {
     }
 
     fn pinged(&mut self, desk: &Desk) {
+        self.pings += 1;
         let has_calls = self.engine.open_streams() > 0;
         if self.keepalive.is_abused_by_ping(desk.now, has_calls, &desk.link.limits) {
             self.engine.go_away(ErrorCode::ENHANCE_YOUR_CALM, b"too_many_pings");
@@ -402,6 +413,17 @@ impl Http2 {
         self.finish(stream, &status, desk);
     }
 
+    /// Whether there is nothing to write but answers to this turn's pings, beside which a request came that is answered
+    /// in a turn soon: one write will do for both. To be asked once in each turn.
+    pub(crate) fn may_write_later(&mut self, desk: &Desk) -> bool {
+        let pings = std::mem::take(&mut self.pings);
+        let has_asked = std::mem::take(&mut self.has_asked);
+        has_asked
+            && desk.is_waiting()
+            && pings > 0
+            && self.output().remaining() == pings * PING_BYTES
+    }
+
     /// The client has taken something.
     pub(crate) fn written(&mut self, desk: &Desk) {
         self.last_written = desk.now;
@@ -492,6 +514,7 @@ impl Http2 {
             Ok(Next::Wait) => {
                 if matches!(call.state, State::Request) {
                     call.state = State::Waiting;
+                    self.has_asked = true;
                 }
             }
             Ok(Next::Task(task)) => call.state = State::Task(task),

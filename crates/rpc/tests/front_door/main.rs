@@ -10,6 +10,7 @@ mod locks;
 mod member;
 mod members;
 mod pages;
+mod pings;
 mod reflection;
 mod shares;
 mod streams;
