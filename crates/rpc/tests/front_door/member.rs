@@ -120,7 +120,8 @@ impl Member {
         self.connections.others() - 1
     }
 
-    /// A connection on which each read takes what one write has written, if there is room for it.
+    /// A connection on which each read takes what one write has written, if there is room for it. To be written again only
+    /// when there was an answer: the member takes it for a stream, and does not look for what came behind a short read.
     pub(crate) fn connect_by_records(&self) -> UnixStream {
         let pair = rustix::net::socketpair(
             AddressFamily::UNIX,

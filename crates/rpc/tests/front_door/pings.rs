@@ -31,7 +31,6 @@ fn open(member: &Member) -> UnixStream {
     while !kinds(&bytes).contains(&(SETTINGS, ACK)) {
         read(&mut socket, &mut bytes);
     }
-    socket.write_all(&[0, 0, 0, SETTINGS, ACK, 0, 0, 0, 0]).expect("open");
     socket
 }
 
