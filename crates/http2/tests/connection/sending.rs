@@ -144,11 +144,14 @@ fn data_waits_for_the_connections_window() {
 }
 
 /// Memory that counts, for as long as it is referred to.
-struct Lent(Arc<()>, Vec<u8>);
+struct Lent {
+    _count: Arc<()>,
+    bytes: Vec<u8>,
+}
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.1
+        &self.bytes
     }
 }
 
@@ -158,7 +161,7 @@ fn lent_memory_is_written_from_where_it_lies_and_given_back_when_asked_for() {
     peer.server.send_headers(ONE, 200, &[], false);
     let count = Arc::new(());
     let body: Vec<u8> = (0..40_000u32).map(|n| (n % 251) as u8).collect();
-    let lent = Bytes::from_owner(Lent(Arc::clone(&count), body.clone()));
+    let lent = Bytes::from_owner(Lent { _count: Arc::clone(&count), bytes: body.clone() });
     let place = lent.as_ptr();
     peer.server.send_bytes(ONE, [lent.slice(..100), lent.slice(100..)], false);
     peer.server.send_trailers(ONE, &OK);
