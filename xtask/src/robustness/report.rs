@@ -50,11 +50,16 @@ impl Scenario {
     pub(crate) fn is_undecided(&self) -> bool {
         const SEARCH: &str = ": linearization: Timeout";
         const NOT_STRUCK: &str = ": failed triggering failpoint, err: context deadline exceeded";
+        // What follows when the load is ended because nothing was struck.
+        const ENDED_EARLY: [&str; 2] =
+            [": client didn't collect all events, max revision not set", ": context canceled"];
         let has = |what: &str| self.reasons.iter().any(|line| line.contains(what));
         let kept_up = has("blackholedMemberRevision: ") && has(NOT_STRUCK);
         // What the validators, the failpoint and the comparison of the members find is told by main_test.go.
         let is_finding = |line: &String| {
-            let is_known = line.ends_with(SEARCH) || (kept_up && line.ends_with(NOT_STRUCK));
+            let ends_early = ENDED_EARLY.iter().any(|text| line.ends_with(text));
+            let is_known =
+                line.ends_with(SEARCH) || (kept_up && (ends_early || line.ends_with(NOT_STRUCK)));
             line.starts_with("main_test.go:") && !is_known
         };
         self.ended == Some(Ended::Fail)
@@ -234,9 +239,18 @@ mod tests {
                 true,
             ),
             (
+                "network.go:135: clusterRevision: 9, blackholedMemberRevision: 9, minEntries: 150\n    \
+                 main_test.go:142: failed triggering failpoint, err: context deadline exceeded\n    \
+                 traffic.go:149: Traffic finished before failure was injected: context canceled\n    \
+                 main_test.go:178: client didn't collect all events, max revision not set\n    \
+                 main_test.go:183: context canceled",
+                true,
+            ),
+            (
                 "main_test.go:142: failed triggering failpoint, err: context deadline exceeded",
                 false,
             ),
+            ("main_test.go:178: client didn't collect all events, max revision not set", false),
             (
                 "network.go:135: clusterRevision: 9, blackholedMemberRevision: 9, minEntries: 150\n    \
                  main_test.go:118: linearization: Failed",
