@@ -1,17 +1,31 @@
 //! gofail's pages over a socket, the points that they set, and the end of a process at one of them.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use failpoints::{Value, points};
+use failpoints::{StartError, Value, points};
 
 /// Says to the child of [`a_panic_ends_the_process`] what it is.
 const CHILD: &str = "FAILPOINTS_TEST_CHILD";
 
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
+/// Sets the points of `list` and serves the pages; returns where, and what there is to say of the list.
+fn start(list: &str) -> (String, Vec<String>) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        drop(listener);
+        let complaints = failpoints::start(|name| match name {
+            "GOFAIL_HTTP" => Some(address.clone()),
+            "GOFAIL_FAILPOINTS" => Some(list.to_owned()),
+            _ => None,
+        });
+        match complaints {
+            // Somebody else was given the same port meanwhile.
+            Err(StartError::Listen(_, err)) if err.kind() == ErrorKind::AddrInUse => {}
+            complaints => return (address, complaints.expect("started")),
+        }
+    }
 }
 
 /// Sends a request; returns the status line and the body.
@@ -28,16 +42,9 @@ fn call(address: &str, request: &str, body: &str) -> (String, String) {
 
 #[test]
 fn the_pages_are_gofails() {
-    let address = free_address();
-    let complaints = failpoints::start(|name| match name {
-        "GOFAIL_HTTP" => Some(address.clone()),
-        "GOFAIL_FAILPOINTS" => {
-            Some("walBeforeSync=1*return(7);nobody=panic;beforeMoveVictims=x".into())
-        }
-        _ => None,
-    });
+    let (address, complaints) = start("walBeforeSync=1*return(7);nobody=panic;beforeMoveVictims=x");
     assert_eq!(
-        complaints.expect("started"),
+        complaints,
         [
             "failed to enable \"nobody=panic\" (failpoint: failpoint does not exist)",
             "failed to enable \"beforeMoveVictims=x\" (failpoint: could not parse terms)",
@@ -117,8 +124,7 @@ fn the_pages_are_gofails() {
 
 #[test]
 fn what_is_no_request_is_refused() {
-    let address = free_address();
-    failpoints::start(|name| (name == "GOFAIL_HTTP").then(|| address.clone())).expect("started");
+    let (address, _) = start("");
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(64 << 10));
     let requests =
         ["\0\0\0\r\n\r\n", "PUT / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", &long];
