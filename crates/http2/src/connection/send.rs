@@ -48,12 +48,14 @@ impl<H: Half> Connection<H> {
         self.after_push(slot, end);
     }
 
-    /// Copies what of the stream's body is not written yet, so that nothing of it lies any more where its pieces
+    /// Copies what of the streams' bodies is not written yet, so that nothing of it lies any more where its pieces
     /// lay. For pieces of memory that was lent until the next write.
-    pub fn own_unwritten(&mut self, stream: StreamId) {
+    pub fn own_unwritten(&mut self, streams: impl IntoIterator<Item = StreamId>) {
         self.output.own();
-        if let Some(stream) = self.streams.get_mut(stream.0) {
-            stream.queue.own();
+        for stream in streams {
+            if let Some(stream) = self.streams.get_mut(stream.0) {
+                stream.queue.own();
+            }
         }
     }
 

@@ -104,7 +104,7 @@ fn act(server: &mut Server, heads: &mut Vec<u32>, act: &Act) {
         Act::Reset(id) => server.reset(StreamId(id), ErrorCode::CANCEL),
         Act::Hold(id) => server.hold_window(StreamId(id)),
         Act::Release(id, bytes) => server.release(StreamId(id), bytes),
-        Act::Own(id) => server.own_unwritten(StreamId(id)),
+        Act::Own(id) => server.own_unwritten([StreamId(id)]),
         Act::Write(count) => {
             let output = server.output();
             output.advance(count.min(output.remaining()));

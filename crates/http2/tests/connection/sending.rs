@@ -172,7 +172,7 @@ fn lent_memory_is_written_from_where_it_lies_and_given_back_when_asked_for() {
     let places: Vec<_> = slices.iter().take(filled).map(|slice| slice.as_ptr()).collect();
     assert!(places.contains(&place.wrapping_add(100)), "without a copy");
     assert_eq!(Arc::strong_count(&count), 2);
-    peer.server.own_unwritten(ONE);
+    peer.server.own_unwritten([ONE]);
     assert_eq!((Arc::strong_count(&count), peer.server.unsent(ONE)), (1, 10_000));
     let mut frames = peer.take();
     peer.feed(&window_update(1, 10_000));

@@ -186,8 +186,8 @@ impl Http2 {
     /// Copies what of this turn's answers lies in memory that is only lent and was not written: a client that does not
     /// read must not keep the pages of the file that others want to use again.
     pub(crate) fn own_lent(&mut self) {
-        for stream in self.lent.drain(..) {
-            self.engine.own_unwritten(stream);
+        if !self.lent.is_empty() {
+            self.engine.own_unwritten(self.lent.drain(..));
         }
     }
 
