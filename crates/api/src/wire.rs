@@ -275,6 +275,16 @@ impl Sink for Counter {
     }
 }
 
+/// Appends a varint.
+#[inline]
+pub fn append_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
 /// Appends to a buffer.
 pub(crate) struct Writer<'a> {
     pub(crate) out: &'a mut Vec<u8>,
@@ -287,12 +297,8 @@ impl Sink for Writer<'_> {
     }
 
     #[inline]
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.out.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.out.push(value as u8);
+    fn varint(&mut self, value: u64) {
+        append_varint(self.out, value);
     }
 
     fn message(&mut self, number: u32, message: &impl Encode) {

@@ -358,6 +358,7 @@ impl Turns {
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
         self.inside.acknowledge(&mut self.desk);
+        self.desk.frame.give_back();
         // What writing has brought up, such as acknowledgements for the watch hub.
         self.desk.hand_over();
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use api::etcdserverpb::ResponseHeader;
 use api::frame::{PREFIX_BYTES, TooLarge, prefix};
 use api::splice::{SPLICE_MIN, Splices};
-use api::wire::Encode;
+use api::wire::{Encode, append_varint};
 use api::{Status, error::transport};
 use bytes::Bytes;
 use flate2::Compression;
@@ -294,6 +294,13 @@ impl Frame {
         self.is_lent
     }
 
+    /// Forgets what was lent and nobody took: an answer whose call is gone, or that was too large.
+    pub(crate) fn give_back(&mut self) {
+        if self.is_lent {
+            self.clear();
+        }
+    }
+
     /// Forgets all that is there.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
@@ -305,18 +312,15 @@ impl Frame {
     }
 }
 
-fn append_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+    use std::path::Path;
+
     use super::*;
     use api::etcdserverpb::RangeResponse;
+    use backend::{Backend, Bucket};
+    use env::MemDisk;
     use prost::Message as _;
 
     fn feed(pieces: &[&[u8]], max: usize) -> Result<Vec<Vec<u8>>, Status> {
@@ -446,5 +450,33 @@ mod tests {
             assert_eq!(bytes[PREFIX_BYTES..], expected.encode_to_vec());
             assert_eq!(bytes[..PREFIX_BYTES], [0, 0, 0, 0, len as u8]);
         }
+    }
+
+    #[test]
+    fn what_was_lent_and_not_taken_is_given_back() {
+        let (mut backend, mut committer) =
+            Backend::open(MemDisk::new(), Path::new("db"), backend::Options::default())
+                .expect("memory");
+        let row = Bytes::from(vec![b'r'; SPLICE_MIN]);
+        backend.put(Bucket::Key, b"k", row.clone());
+        let batch = backend.freeze().expect("a row");
+        backend.committed(committer.commit(batch).expect("memory"));
+        let mut frame = Frame::default();
+        frame.begin();
+        let visit = |_, row: Option<Row<'_>>| {
+            frame.row(2, &row.expect("it is there"));
+            ControlFlow::Continue(())
+        };
+        backend.reader().get_many(&[(Bucket::Key, b"k")], visit).expect("memory");
+        frame.finish(&ResponseHeader::default()).expect("small");
+        assert!(frame.is_lent() && frame.small().is_none());
+        frame.give_back();
+        assert_eq!((frame.is_lent(), frame.len()), (false, 0));
+        // What nobody lent stays for whoever takes it.
+        frame.begin();
+        frame.row(2, &Row::Memory(&row));
+        frame.finish(&ResponseHeader::default()).expect("small");
+        frame.give_back();
+        assert!(frame.take().any(|piece| piece.as_ptr() == row.as_ptr()), "without a copy");
     }
 }
