@@ -116,6 +116,11 @@ struct Attack {
     act: fn(&str) -> Attacker,
 }
 
+/// An attack that the connection outlives.
+fn row(name: &'static str, memory_mib: u64, act: fn(&str) -> Attacker) -> Attack {
+    Attack { name, memory_mib, frame_cpu: CPU_PER_FRAME, end: End::Stays(&[]), act }
+}
+
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const STREAM_CLOSED: u32 = 5;
@@ -361,13 +366,6 @@ fn heads_without_measure() {
 
 #[test]
 fn windows_that_overflow_or_stay_shut() {
-    let row = |name, memory_mib, act| Attack {
-        name,
-        memory_mib,
-        frame_cpu: CPU_PER_FRAME,
-        end: End::Stays(&[]),
-        act,
-    };
     withstand_all(
         "windows",
         &[
@@ -416,13 +414,6 @@ fn windows_that_overflow_or_stay_shut() {
 
 #[test]
 fn what_is_begun_and_left() {
-    let row = |name, memory_mib, act| Attack {
-        name,
-        memory_mib,
-        frame_cpu: CPU_PER_FRAME,
-        end: End::Stays(&[]),
-        act,
-    };
     withstand_all(
         "left",
         &[
