@@ -43,159 +43,85 @@ pub use wire::DecodeError;
 #[cfg(test)]
 mod sample;
 
-/// The client API and the requests that travel through raft.
-pub mod etcdserverpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
+/// A module of what `build.rs` makes of a package.
+macro_rules! generated {
+    ($(#[$attribute:meta])* $name:ident, $package:literal) => {
+        $(#[$attribute])*
+        pub mod $name {
+            #![allow(
+                clippy::all,
+                clippy::use_self,
+                missing_docs,
+                unused_qualifications,
+                reason = "generated"
+            )]
+            include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+        }
+    };
 }
 
-/// Stored keys and events.
-pub mod mvccpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/mvccpb.rs"));
+generated! {
+    /// The client API and the requests that travel through raft.
+    etcdserverpb, "etcdserverpb"
 }
 
-/// Users, roles and permissions as stored.
-pub mod authpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/authpb.rs"));
+generated! {
+    /// Stored keys and events.
+    mvccpb, "mvccpb"
 }
 
-/// Members and the cluster version, as stored and as proposed.
-pub mod membershippb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/membershippb.rs"));
+generated! {
+    /// Users, roles and permissions as stored.
+    authpb, "authpb"
 }
 
-/// Leases as stored, and the request for a lease between peers.
-pub mod leasepb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/leasepb.rs"));
+generated! {
+    /// Members and the cluster version, as stored and as proposed.
+    membershippb, "membershippb"
 }
 
-/// Raft messages, entries and states.
-pub mod raftpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/raftpb.rs"));
+generated! {
+    /// Leases as stored, and the request for a lease between peers.
+    leasepb, "leasepb"
 }
 
-/// Records of the write-ahead log.
-pub mod walpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/walpb.rs"));
+generated! {
+    /// Raft messages, entries and states.
+    raftpb, "raftpb"
 }
 
-/// The envelope of a snapshot file.
-pub mod snappb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/snappb.rs"));
+generated! {
+    /// Records of the write-ahead log.
+    walpb, "walpb"
 }
 
-/// The lock service.
-pub mod v3lockpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/v3lockpb.rs"));
+generated! {
+    /// The envelope of a snapshot file.
+    snappb, "snappb"
 }
 
-/// The election service.
-pub mod v3electionpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/v3electionpb.rs"));
+generated! {
+    /// The lock service.
+    v3lockpb, "v3lockpb"
 }
 
-/// The service by which a server tells of itself, package `grpc.reflection.v1`.
-pub mod reflectionpb {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/grpc.reflection.v1.rs"));
+generated! {
+    /// The election service.
+    v3electionpb, "v3electionpb"
 }
 
-/// The health service, package `grpc.health.v1`.
-pub mod health {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
+generated! {
+    /// The service by which a server tells of itself, package `grpc.reflection.v1`.
+    reflectionpb, "grpc.reflection.v1"
 }
 
-/// The service by which gRPC's implementations judge each other, in builds for tests.
-#[cfg(feature = "interop")]
-pub mod grpc_testing {
-    #![allow(
-        clippy::all,
-        clippy::use_self,
-        missing_docs,
-        unused_qualifications,
-        reason = "generated"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/grpc.testing.rs"));
+generated! {
+    /// The health service, package `grpc.health.v1`.
+    health, "grpc.health.v1"
+}
+
+generated! {
+    /// The service by which gRPC's implementations judge each other, in builds for tests.
+    #[cfg(feature = "interop")]
+    grpc_testing, "grpc.testing"
 }
